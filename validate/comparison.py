@@ -126,8 +126,8 @@ def _compare_floats(
         return Comparison(name, math.nan, floor.l2, math.inf, "nan", at, False, detail)
     if not np.isfinite(ref64).any():
         detail = (
-            f"{source} itself gives no finite number: nothing could be compared; leave a size that gives none out of "
-            "--dynamic, or give an input with a domain its range, as --shape NAME=2:float32[1,9]"
+            f"{source} itself gives no finite number: nothing could be compared; leave a size that gives none out, as "
+            "by --dynamic batch=2:4:8, or give an input with a domain its range, as --shape NAME=2:float32[1,9]"
         )
         return Comparison(name, math.nan, floor.l2, math.inf, NOTHING, (), False, detail)
     out, ref64 = shrunk(out, ref64)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attn2trt.validate.comparison import Comparison, compare
+from attn2trt.validate.comparison import NOTHING, Comparison, compare
 from attn2trt.validate.metrics import BETWEEN_RUNS, LIMIT, UNIT_ROUNDOFF, Floor, measure
 
 SHAPE = (2, 512, 7, 7)
@@ -138,7 +138,9 @@ def test_a_reference_that_is_nan_all_over_proves_nothing() -> None:
     ref = np.full(SHAPE, math.nan)
     found = judged(ref.astype(np.float32), ref, Floor(0.0, 0.0, np.zeros(526)))
     assert not found.passed
-    assert "nothing could be compared" in found.detail
+    assert found.which == NOTHING
+    assert "PyTorch itself gives no finite number: nothing could be compared" in found.detail
+    assert "--dynamic batch=2:4:8" in found.detail
 
 
 def test_a_floor_that_is_not_finite_refuses_the_precision() -> None:

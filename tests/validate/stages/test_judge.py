@@ -11,7 +11,7 @@ import pytest
 from attn2trt.errors import CheckFailed, MissingRequirement
 from attn2trt.validate.cases import Case, Feeds
 from attn2trt.validate.metrics import Floor, Reference
-from attn2trt.validate.stages.judge import StageJudge, judge, judge_stages, not_loaded, with_advice
+from attn2trt.validate.stages.judge import StageJudge, judge, judge_stages, not_loaded, with_advice, with_place
 from attn2trt.validate.stages.stage import ORT_CPU, ORT_CUDA, ORT_TUNED, WRITTEN, Stage
 
 NO_KERNEL = "NOT_IMPLEMENTED : Could not find an implementation for Conv(11) node with name 'conv'"
@@ -98,3 +98,11 @@ def test_advice_is_for_numbers_that_failed_and_not_for_a_graph_that_does_not_loa
     half, tf32 = (replace(failed, stage=Stage(WRITTEN, precision)) for precision in ("fp16", "tf32"))
     assert with_advice(half).why.endswith("--keep-fp32 MODULE keeps a module in float32")
     assert with_advice(tf32) == tf32  # which no module can be kept out of
+
+
+def test_no_place_is_looked_for_where_pytorch_itself_gives_no_number() -> None:
+    (case, reference), *_ = pairs()
+    nan = {"y": np.full_like(reference.outputs64["y"], np.nan)}
+    failed = judge(Stage(WRITTEN), lambda feeds: nan, [(case, replace(reference, outputs64=nan))])
+    assert failed.status == "failed"
+    assert with_place(failed, lambda names: pytest.fail(f"{names} has no place")) == failed
