@@ -28,10 +28,12 @@ class Page:
         for domain in ("Page", "Log", "Runtime", "Network"):
             self._call(f"{domain}.enable")
 
-    def open(self, file: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Load a file in a window of this size."""
+    def open(
+        self, file: Path, *, width: int = 1280, height: int = 900, dark: bool = False, printed: bool = False
+    ) -> None:
+        """Load a file in a window of this size, or as it would be printed at this width."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[scheme])
+        self._call("Emulation.setEmulatedMedia", media="print" if printed else "", features=[scheme])
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )

@@ -65,6 +65,15 @@ def test_it_is_legible(shown: browser.Page, pages: dict[str, Path], name: str, d
     assert shown.problems == []
 
 
+def test_on_paper_it_is_whole(shown: browser.Page, pages: dict[str, Path]) -> None:
+    hidden = "[...document.querySelectorAll('details table')].filter(one => !one.checkVisibility()).length"
+    shown.open(pages["full"], width=794)  # A4's, in the browser's pixels
+    assert shown.value(hidden) > 0
+    shown.open(pages["full"], width=794, printed=True)
+    assert shown.value(hidden) == 0
+    assert shown.value("document.documentElement.scrollWidth") <= 794
+
+
 def test_its_controls_work_and_no_script_of_a_name_runs(shown: browser.Page, pages: dict[str, Path]) -> None:
     shown.open(pages["several"])
     hidden = "document.querySelectorAll('details.bundle')[1]"
