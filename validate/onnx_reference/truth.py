@@ -71,7 +71,23 @@ def require_truth(model: onnx.ModelProto, opset: int, replaced: set[str]) -> Non
     for found, why in (
         (lacking, "ONNX's reference evaluator has no {}"),
         (kinds & RANDOM, "{} gives something else in every run"),
+        (_training(model), "{} in training mode gives something else in every run"),
         (kinds & INTEGER_PRODUCTS, "{} computes with integers whose exact values the graph does not have"),
     ):
         if found:
             raise MissingRequirement(f"{why.format(', '.join(sorted(found)))}: there is no truth in float64")
+
+
+def _training(model: onnx.ModelProto) -> set[str]:
+    """Return Dropout if a node of it draws: its third input is there, and no stored False."""
+    from onnx import TensorProto, numpy_helper
+
+    stored = {one.name: one for one in model.graph.initializer}
+    stored |= {node.output[0]: node.attribute[0].t for node in nodes(model.graph) if node.op_type == "Constant"}
+    off = {
+        name
+        for name, one in stored.items()
+        if one.data_type == TensorProto.BOOL and not numpy_helper.to_array(one).any()
+    }
+    modes = {node.input[2] for node in nodes(model.graph) if node.op_type == "Dropout" and len(node.input) > 2}
+    return {"Dropout"} if modes - off - {""} else set()

@@ -30,6 +30,9 @@ FUNCTIONS: tuple[Callable[[Tensor], Any], ...] = (
     lambda x: torch.searchsorted(EDGES.to(x.dtype), x),
     lambda x: torch.searchsorted(x.sort(-1)[0], x[:, :3].contiguous(), side="right", out_int32=True),
     lambda x: torch.isin(x.round(decimals=-2), EDGES, invert=True),
+    lambda x: (
+        x.clamp(0, 6.5) + torch.clip(x, min=-1.5, max=2) + x.long().clamp(-2, 1.5).to(x.dtype) + (x + 1).clip_(-3, 4.5)
+    ),
     lambda x: F.rrelu(x) + nn.RReLU(0.1, 0.2).eval()(x),
     lambda x: (
         torch.take_along_dim(x, x[:, :2].argsort(), 1) + torch.take_along_dim(x[:, :2], x[:1, :2].argmin(1, True), 1)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from foreign_files import convolution, model, quantised, saved
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from attn2trt.core.precision import PRECISIONS
 from attn2trt.errors import CheckFailed, Interrupted, MissingRequirement
@@ -124,6 +124,21 @@ def test_operators_without_a_truth_are_named(tmp_path: Path, nodes: list[onnx.No
     path = saved(model(nodes, {"r": np.zeros((1, 5), np.float32)}), tmp_path / "a.onnx")
     with pytest.raises(MissingRequirement, match=why):
         Evaluator(path, "float64")
+
+
+@pytest.mark.parametrize(("trains", "is_node"), [(True, False), (True, True), (False, False), (False, True)])
+def test_a_dropout_that_draws_has_no_truth(tmp_path: Path, trains: bool, is_node: bool) -> None:
+    mode = np.array(trains)
+    made = [helper.make_node("Constant", [], ["mode"], value=numpy_helper.from_array(mode))] if is_node else []
+    path = saved(
+        model([*made, helper.make_node("Dropout", ["x", "", "mode"], ["y"])], {} if is_node else {"mode": mode}),
+        tmp_path / "a.onnx",
+    )
+    if trains:
+        with pytest.raises(MissingRequirement, match="Dropout in training mode gives something else in every run"):
+            Evaluator(path, "float64")
+    else:
+        np.testing.assert_array_equal(Evaluator(path, "float64").run(X)["y"], X["x"])
 
 
 def test_an_operator_that_computes_in_float32_is_no_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
