@@ -49,6 +49,8 @@ def float64_mode(
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
+    from .row_convolution import convolved
+
     widening = _Widening() if widens else None
 
     class Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -72,7 +74,10 @@ def float64_mode(
             result = ranked_in_order(func, args, kwargs)
             if result is not None and ranked is not None:
                 ranked()
-            if result is None and (widening is None or (result := quantised(func, args, kwargs)) is None):
+            if result is None and widening is not None:
+                result = quantised(func, args, kwargs)
+                result = convolved(func, args) if result is None else result
+            if result is None:
                 result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
             if widening is not None:
                 result = widening.result(func, result)
