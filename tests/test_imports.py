@@ -64,6 +64,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/plain_kernels.py",
         "validate/last_digits.py",
         "validate/equal_scores.py",
+        "validate/row_convolution.py",
         "validate/localize/dependence.py",
         "validate/localize/eager_calls.py",
         "engines/torch_runtime.py",
