@@ -1,4 +1,4 @@
-"""``clamp`` between an int and a float, whose translation torch.onnx finds for bounds of one type alone."""
+"""``clamp`` between an int, a size and a float, whose translation torch.onnx finds for bounds of one type alone."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from .calls import Arguments
 
 
 def _of_one_type(clamp: Callable[..., Tensor], call: Arguments) -> Tensor | None:
-    low, high = call.get("min"), call.get("max")
-    if low is None or high is None or {type(low), type(high)} != {int, float}:
+    bounds = call.get("min"), call.get("max")
+    are_floats = [isinstance(bound, float | torch.SymFloat) for bound in bounds]
+    if any(are_floats) == all(are_floats) or any(bound is None or isinstance(bound, Tensor) for bound in bounds):
         return None
-    return clamp(call["input"], float(low), float(high))  # a float makes floats of whole numbers, whichever it is
+    # a float makes floats of whole numbers, whichever bound it is; so does a size, which depends on the input
+    return clamp(call["input"], *map(torch.sym_float, bounds))
 
 
 REWRITES: dict[Any, Any] = {

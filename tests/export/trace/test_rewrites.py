@@ -207,7 +207,13 @@ def test_smoothed_labels_give_pytorchs_cross_entropy(shape: tuple[int, ...], is_
     options |= {"weight": torch.arange(1.0, 7, dtype=torch.float64)} if is_weighted else {}
     names, rewrite = smoothed_labels.REWRITES[F.cross_entropy]
     labels = torch.randint(0, 6, (*shape[:1], *shape[2:]) if len(shape) > 1 else (), generator=generator)
-    for target, more in ((labels, {"ignore_index": 3}), (labels, {}), (scores.softmax(min(1, len(shape) - 1)), {})):
+    shares = scores.softmax(min(1, len(shape) - 1))
+    for target, more in (
+        (labels, {"ignore_index": 3}),
+        (labels, {}),
+        (shares, {}),
+        (shares, {"label_smoothing": 0.0}),
+    ):
         found = rewrite(bound(names, (scores, target), {**options, **more}))
-        torch.testing.assert_close(found, F.cross_entropy(scores, target, **options, **more), equal_nan=True)
+        torch.testing.assert_close(found, F.cross_entropy(scores, target, **{**options, **more}), equal_nan=True)
     assert rewrite(bound(names, (scores, labels), {})) is None
