@@ -23,6 +23,7 @@ from ..core.memory import is_shortage
 from ..core.processes import leave_if_copy, stage
 from ..errors import Attn2trtError, CheckFailed, StorageError
 from .guard import INTERRUPTED
+from .other_tools import advice
 from .streams import drop_stdout, printable
 
 INTERNAL_ERROR = 70
@@ -112,7 +113,10 @@ def _shortage() -> str:
 def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "attn2trt"
-    message = _NO_NUMBER.sub(lambda found: f"is no {NUMBERS[found[1]]}", error.format_message().rstrip("."))
+    message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption) and (instead := advice(error.option_name, path.split()[-1])):
+        message = f"No such option '{error.option_name}'; {instead}"
+    message = _NO_NUMBER.sub(lambda found: f"is no {NUMBERS[found[1]]}", message)
     return f"{message}{'' if message.endswith('?') else ';'} see '{path} --help'"
 
 

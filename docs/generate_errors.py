@@ -162,6 +162,7 @@ STEPS = (
     Step("", "attn2trt deploy eca:k=4"),
     Step("", "attn2trt deploy resnet18+cbam@stage7"),
     Step("", "attn2trt deploy cbam --ouput here", quoted="error: …; see"),
+    Step("", "attn2trt deploy resnet18 --imgsz 640", note="A name that another tool's option has:"),
     Step("A shape that the model cannot take", "attn2trt deploy cbam --shape 2x16"),
     Step("", "attn2trt deploy cbam --shape 2xCx56x56"),
     Step("", "attn2trt deploy psa --shape 2x30x8x8"),
