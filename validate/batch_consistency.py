@@ -15,6 +15,7 @@ among the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from ..core.precision import PRECISIONS, Precision
 from .arrays import Array
 from .case_judgement import Run, did_not_run
 from .cases import Case
-from .comparison import Comparison, compare
+from .comparison import NOTHING, Comparison, compare
 from .metrics import Floor, Reference
 from .stages.stage import Stage
 from .verdict import StageResult, not_checked, stage_result
@@ -103,7 +104,8 @@ def _worst_as_first(identical: Array, batch: Array) -> Array:
     """The batch, its first row replaced by that copy of it which is furthest from it."""
     if identical.shape != batch.shape:
         return identical
-    distance = [float(np.abs(np.subtract(row, batch[0], dtype=np.float64)).max(initial=0.0)) for row in identical]
+    with np.errstate(invalid="ignore"):  # between infinities
+        distance = [float(np.abs(np.subtract(row, batch[0], dtype=np.float64)).max(initial=0.0)) for row in identical]
     # argmax takes a NaN for the largest
     return np.concatenate([identical[[int(np.argmax(distance))]], batch[1:]])
 
@@ -132,6 +134,8 @@ def _judge(
                 source=reference.source,
                 is_kept=reference.is_kept(name),
             )
+            if found.which == NOTHING:  # whatever the truth is
+                found = replace(found, detail="the first run gives no finite number: nothing could be compared")
             yield check, found
 
     return judge

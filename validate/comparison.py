@@ -115,7 +115,7 @@ def _compare_floats(
         at, largest_of_type = overflow
         detail = (
             f"the output overflows at {at}: {source} in float64 gives {float(ref64[at]):.6g}, and {out.dtype} ends at "
-            f"{largest_of_type:.6g}; leave --io out, so that outputs are float32"
+            f"{largest_of_type:.6g}; leave --io out, or cast the outputs of your own file, so that they are float32"
         )
         return Comparison(name, math.nan, floor.l2, math.inf, OVERFLOW, at, False, detail)
     stray = _stray(out, ref64)

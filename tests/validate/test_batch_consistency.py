@@ -121,6 +121,13 @@ def test_a_runtime_that_raises_at_batch_one_fails() -> None:
     assert "profile starts at 2" in found.why
 
 
+def test_a_run_without_a_finite_number_is_no_fault_of_pytorchs() -> None:
+    result = rows(lambda feeds: {"y": np.full_like(healthy(feeds)["y"], np.inf)}, [pair()])
+    assert result.status == "failed"
+    assert "the first run gives no finite number: nothing could be compared" in result.why
+    assert "PyTorch" not in result.why
+
+
 def test_a_last_bit_that_changes_is_reported_not_failed() -> None:
     flips = iter(range(100))
 

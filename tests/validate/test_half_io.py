@@ -124,7 +124,7 @@ def test_an_output_that_overflows_has_a_message_of_its_own() -> None:
     result = with_advice(judged(loud, pairs(Loud)))
     assert result.status == "failed"
     assert "the output overflows at" in result.why
-    assert "float16 ends at 65504; leave --io out, so that outputs are float32" in result.why
+    assert "float16 ends at 65504; leave --io out, or cast the outputs of your own file" in result.why
     assert "--keep-fp32" not in result.why
     wrong = {found.which for _, found in result.comparisons if not found.passed}
     assert wrong == {"overflow"}
