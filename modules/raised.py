@@ -23,13 +23,19 @@ _REMEDIES = {
     r"\.numpy\(\)|numpy\.|NumPy|__array__": "compute it with torch in place of NumPy",
     r"UnsupportedOperator|fake impl|Meta implementation": "write it with operators that torch.export knows",
     r"[Dd]ata-dependent|DataDependent": (
-        "a graph has one way for all values: compute both sides of a branch and pick by torch.where, and keep what a "
-        "mask leaves out as zeros"
+        "a graph has one way for all values: compute both sides of a branch and pick by torch.where, "
+        "let a loop run a fixed number of times, and keep what a mask leaves out as zeros"
     ),
     r"fake tensor in the exported program": (
         "forward puts a tensor into a weight, a buffer or an attribute, as weight.data = …; do that once, in __init__"
     ),
     r"vmap|functorch": "compute it without torch.func transforms in forward",
+}
+# What torch.export says of its symbols, which no user has written.
+_IN_WORDS = {
+    "Could not guard on data-dependent expression": "a branch, a loop or a check depends on the values of a tensor",
+    "Could not extract specialized integer from data-dependent": "a number of Python, as a size or how often a loop "
+    "runs, depends on the values of a tensor",
 }
 # Files of libraries whose lines no user mends, and what he does instead.
 _OF_LIBRARIES = {
@@ -41,10 +47,15 @@ _OF_LIBRARIES = {
 
 
 def raised(error: BaseException) -> str:
-    """Return ``error`` as one line: type, first line of its reason, and the user's line that raised it, if any."""
+    """Return ``error`` as one line: type, first line of its reason, and the user's line that raised it, if any.
+
+    What torch.export says of its own symbols is said in words.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = line_of_error(error)
-    return f"{type(error).__name__}: {lines[0][:SHOWN] if lines else 'no reason given'}{f' at {line}' if line else ''}"
+    reason = f"{type(error).__name__}: {lines[0][:SHOWN] if lines else 'no reason given'}"
+    plain = next((words for said, words in _IN_WORDS.items() if lines and said in lines[0]), reason)
+    return f"{plain}{f' at {line}' if line else ''}"
 
 
 def remedy(error: BaseException, otherwise: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from attn2trt.modules.raised import remedy
+from attn2trt.modules.raised import raised, remedy
 
 
 def advice(run: Callable[[], Any]) -> str:
@@ -35,3 +35,27 @@ def test_a_suppression_of_overlaps_is_left_to_the_program_behind_the_engine() ->
 
 def test_of_an_unknown_reason_nothing_is_made_up() -> None:
     assert advice(lambda: torch.zeros(2) + torch.zeros(3)) == "nothing better"
+
+
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class Sized(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.topk(int((x > 0).sum())).values
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "line"),
+    [(Branching(), "a branch, a loop or a check", "x if x.sum()"), (Sized(), "a number of Python", "x.topk(int(")],
+)
+def test_what_depends_on_values_is_said_in_words_with_the_line(module: nn.Module, words: str, line: str) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # of torch's own type
+        torch.export.export(module, (torch.ones(4),))
+    said = raised(caught.value)
+    assert said.startswith(words)
+    assert "depends on the values of a tensor at " in said
+    assert f"`return {line}" in said
+    assert "let a loop run a fixed number of times" in remedy(caught.value, "nothing better")
