@@ -64,14 +64,14 @@ def _lower(call: Arguments) -> Tensor | None:
     if not _is_small(matrix):
         return None
     rows = torch.arange(matrix.shape[-1], device=matrix.device).unsqueeze(-1)
-    columns: list[Tensor] = []
+    lower: Tensor | None = None
     for step in range(matrix.shape[-1]):
         column = matrix[..., step : step + 1]
-        for other in columns:
-            column = column - other * other[..., step : step + 1, :]
-        columns.append(torch.where(rows >= step, column / column[..., step : step + 1, :].sqrt(), 0.0))
-    lower = torch.cat(columns, -1)
-    return lower.mT if call.get("upper", False) else lower
+        if lower is not None:
+            column = column - lower @ lower[..., step : step + 1, :].mT
+        column = torch.where(rows >= step, column / column[..., step : step + 1, :].sqrt(), 0.0)
+        lower = column if lower is None else torch.cat([lower, column], -1)
+    return lower.mT if lower is not None and call.get("upper", False) else lower
 
 
 def _triangular(call: Arguments) -> Tensor | None:
@@ -81,13 +81,16 @@ def _triangular(call: Arguments) -> Tensor | None:
         return None
     side, is_upper, is_unit = matrix.shape[-1], call["upper"], call.get("unitriangular", False)
     matrix, right = _alike(matrix, right)
-    found: dict[int, Tensor] = {}
+    found: Tensor | None = None
     for row in reversed(range(side)) if is_upper else range(side):
         value = right[..., row : row + 1, :]
-        for other, known in found.items():
-            value = value - matrix[..., row : row + 1, other : other + 1] * known
-        found[row] = value if is_unit else value / matrix[..., row : row + 1, row : row + 1]
-    return torch.cat([found[row] for row in range(side)], -2)
+        if found is not None:
+            known = slice(row + 1, None) if is_upper else slice(row)
+            value = value - matrix[..., row : row + 1, known] @ found
+        if not is_unit:
+            value = value / matrix[..., row : row + 1, row : row + 1]
+        found = value if found is None else torch.cat([value, found] if is_upper else [found, value], -2)
+    return found
 
 
 def _older(call: Arguments) -> Tensor | None:
