@@ -30,6 +30,9 @@ from .verdict import StageResult, not_checked, stage_result
 
 Outputs = Mapping[str, Array]
 
+# What joins the rows of a batch most often by mistake, since module.eval() does not reach a function.
+_MIXED = "if they should not depend on each other, look for batch_norm(..., training=True)"
+
 
 def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage) -> StageResult:
     """Judge the smallest case with two or more rows that PyTorch keeps separate, by the floors of the stage.
@@ -46,8 +49,10 @@ def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage
         return not_checked(stage, lost)
     said = []
     if _rows(reference) == 1:
-        few = f"no batch of two or more with rows that {reference.source} separates"
+        few = f"no batch of two or more with rows that {reference.source} separates; {_MIXED}"
         said = [f"run twice only: {'every batch is one' if _is_alone(case) else few}"]
+    elif mixed := _mixed(reference):
+        said = [f"{reference.source} does not separate the rows of {', '.join(mixed)}; {_MIXED}"]
     try:
         found = list(_checks(run, case, reference.at(precision), precision))
     except Exception as error:
@@ -75,6 +80,16 @@ def _is_alone(case: Case) -> bool:
 def _rows(reference: Reference) -> int:
     """Return how many rows can be compared; 1 if none can."""
     return reference.outputs64[reference.row_outputs[0]].shape[0] if reference.row_outputs else 1
+
+
+def _mixed(reference: Reference) -> list[str]:
+    """Return the outputs with as many rows as those that are compared, that are not among them."""
+    rows = _rows(reference)
+    return [
+        name
+        for name, value in reference.outputs64.items()
+        if value.shape[:1] == (rows,) and name not in reference.row_outputs
+    ]
 
 
 def _checks(run: Run, case: Case, reference: Reference, precision: Precision) -> Iterator[tuple[str, Comparison]]:

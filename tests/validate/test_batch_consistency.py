@@ -143,6 +143,7 @@ def test_where_rows_do_not_apply_a_run_is_only_repeated() -> None:
     found = rows(healthy, [pair(row_outputs=())])
     assert [name for name, _ in found.comparisons] == ["second run"]
     assert (found.status, found.why[:14]) == ("passed", "run twice only")
+    assert "if they should not depend on each other, look for batch_norm(..., training=True)" in found.why
     assert rows(leaky(), [pair(row_outputs=())]).status == "failed"
     assert rows(healthy, []).status == "not checked"
 
@@ -159,3 +160,11 @@ def test_where_no_row_runs_alone_the_batch_keeps_its_size() -> None:
     found = rows(healthy, [(replace(case, rows_alone=False), reference)])
     assert found.status == "passed"
     assert [name for name, _ in found.comparisons] == ["second run", "permuted rows", "identical rows"]
+
+
+def test_an_output_whose_rows_pytorch_does_not_separate_is_named() -> None:
+    case, truth = pair()
+    truth = replace(truth, outputs64={**truth.outputs64, "z": X * 2.0}, floors={**truth.floors, "z": truth.floors["y"]})
+    found = rows(lambda feeds: {"y": healthy(feeds)["y"], "z": X * 2}, [(case, truth)])
+    assert found.status == "passed"
+    assert found.why.startswith("PyTorch does not separate the rows of z; if they should not depend on each other")
