@@ -7,6 +7,7 @@ by itself is what to keep.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ BY_PRECISION = frozenset({"budget", "top1", "nan", "floor", "variation"})
 OVERFLOW = frozenset({"nan", "floor"})
 # modules that a line names, of those that lose at least this share of what the first does
 SHOWN, WORTH_NAMING = 3, 0.1
+IN_NO_MODULE = "most is lost outside of every module: move what forward itself computes into a module, to keep that"
 
 
 def is_by_precision(stage: StageResult) -> bool:
@@ -91,9 +93,13 @@ def _words(low: LowPrecisionGraph, measure: Callable[[], LayerSensitivity]) -> t
     What float32 loses as well is no loss of the precision: the operators of a program are in none of its modules.
     """
     try:
-        lost = measure().of_each(floor_of(low), low.lowered_modules)
+        lower, measured = floor_of(low), measure()
+        lost, whole = measured.of_each(lower, low.lowered_modules), measured.whole(lower)
     except Exception as error:  # the verdict stands whether or not they are found
         return f"which modules lose most was not found ({type(error).__name__})", ""
+    # a sum of errors is at most the sum of their sizes, so that the modules have lost no more than this
+    if FLOAT32.budget < whole < math.inf and sum(lost.values()) < whole / 2:
+        return IN_NO_MODULE, ""
     most = sorted((path for path in lost if lost[path] > FLOAT32.budget), key=lambda path: -lost[path])[:SHOWN]
     named = [f"{path} ({lost[path]:.2g} by itself)" for path in most if lost[path] >= WORTH_NAMING * lost[most[0]]]
     return (f"most is lost in {', '.join(named)}", most[0]) if named else None

@@ -31,10 +31,12 @@ def verdict(which: str = "budget", stage: Stage = FP16) -> Verdict:
 def lost(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have modules lose so much, in place of measuring it; counts how often that is asked."""
 
-    def use(**losses: float) -> Any:
+    def use(whole: float = 0.5, **losses: float) -> Any:
         monkeypatch.setattr(sensitivity, "floor_of", lambda low: low)
         asked = []
-        measured = SimpleNamespace(of_each=lambda lower, modules: asked.append(modules) or losses)
+        measured = SimpleNamespace(
+            of_each=lambda lower, modules: asked.append(modules) or losses, whole=lambda lower: whole
+        )
         return asked, lambda: measured
 
     return use
@@ -70,8 +72,14 @@ def test_what_lower_precision_does_not_explain_is_not_measured(lost: Any, judged
     assert asked == []
 
 
+def test_a_loss_in_no_module_says_how_to_keep_it(lost: Any) -> None:
+    _, losses = lost(stem=0.01, gate=2.3e-05)
+    why = name_most_sensitive(verdict(), LOW, losses).stages[1].why
+    assert why == f"too much; {sensitivity.IN_NO_MODULE}"
+
+
 def test_the_verdict_stands_where_nothing_is_found(lost: Any) -> None:
-    _, losses = lost(stem=0.0, holds_weights_alone=5.8e-07)
+    _, losses = lost(whole=5.8e-07, stem=0.0, holds_weights_alone=5.8e-07)
     assert name_most_sensitive(verdict(), LOW, losses) == verdict()
 
     def fails() -> NoReturn:
