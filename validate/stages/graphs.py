@@ -20,7 +20,7 @@ from ..metrics import Reference
 from ..movement import Movement
 from ..slices import Slices
 from ..verdict import FAILED, StageResult
-from .judge import Pairs, StageJudge, with_place
+from .judge import Pairs, StageJudge, with_place, without_place
 from .ort_process import is_optimised, options_of, start
 from .stage import WRITTEN, Stage, given_stages, lower_stages
 
@@ -164,8 +164,11 @@ class GraphStages:
             graph = self._graphs[stage].graph
             result = judge.judged_again(judge.result(), graph.path, own_choices)
             # places are found by the roundings of float32: below it, everything would be wrong
-            if stage.precision == FP32 and not any(earlier.status == FAILED for earlier in results):
-                result = with_place(result, functools.partial(locate, stage, graph, pairs))
+            if not any(earlier.status == FAILED for earlier in results):
+                if stage.precision == FP32:
+                    result = with_place(result, functools.partial(locate, stage, graph, pairs))
+                elif self._graphs[stage].is_given:
+                    result = without_place(result)
             results.append(result)
         given = [judge for stage, judge in self._judges.items() if self._graphs[stage].is_given]
         rows = given[-1].rows(pairs()) if given else []

@@ -217,6 +217,14 @@ def with_place(result: StageResult, locate: Callable[[Collection[str]], Location
     return replace(result, why=why, place=None if place is None else place.place)
 
 
+def without_place(result: StageResult) -> StageResult:
+    """A stage of a lower precision whose numbers are wrong, with what to do for a place: there everything is off."""
+    if result.status != FAILED or not result.comparisons:
+        return result
+    why = "places are found in float32 alone: check the same model exported in float32"
+    return replace(result, why=f"{result.why}; {why}")
+
+
 def with_advice(result: StageResult) -> StageResult:
     """Return the stage of a lower precision; what a user can do about it is added if its numbers failed.
 
