@@ -62,15 +62,14 @@ class Swin(WindowAttention):
             mask = self._mask(height + below, width + beside, x)
         windows = self._cut(image)  # (n, rows, columns, window, window, c)
         attended = super().forward(windows.flatten(0, 2).flatten(1, 2), mask)  # (n·rows·columns, window², c)
-        joined = _anew(attended.reshape(windows.shape).transpose(2, 3)).flatten(3, 4).flatten(1, 2)  # (n, h', w', c)
+        joined = attended.reshape(windows.shape).transpose(2, 3).flatten(3, 4).flatten(1, 2)  # (n, h', w', c)
         if self.shift:
             joined = torch.roll(joined, (self.shift, self.shift), (1, 2))
         return joined[:, :height, :width].permute(0, 3, 1, 2)
 
     def _cut(self, image: Tensor) -> Tensor:
         """``(n, h, w, c)`` to ``(n, rows, columns, window, window, c)``."""
-        cut = torch.unflatten(torch.unflatten(image, 2, (-1, self.window)), 1, (-1, self.window))
-        return _anew(cut.transpose(2, 3))
+        return torch.unflatten(torch.unflatten(image, 2, (-1, self.window)), 1, (-1, self.window)).transpose(2, 3)
 
     def _mask(self, height: int, width: int, like: Tensor) -> Tensor:
         """``(rows·columns, window², window²)``: -100 between positions that the wrapped image only seems to join."""
@@ -83,11 +82,6 @@ class Swin(WindowAttention):
         """Return for each row 0, but 1 in the last window as far as it was there before the shift, 2 from there on."""
         row = torch.arange(size, device=like.device)
         return (row >= size - self.window).long() + (row >= size - self.shift).long()
-
-
-def _anew(x: Tensor) -> Tensor:
-    """Laid out anew: how to flatten a transposition depends on whether there is one window in a row or several."""
-    return x.clone(memory_format=torch.contiguous_format)
 
 
 def _missing(size: int, window: int) -> int:
