@@ -24,9 +24,9 @@ def convolved(func: Any, args: Sequence[Any]) -> torch.Tensor | None:
     if func is not torch.ops.aten.convolution.default or args[0].dtype != torch.float64:
         return None
     batch, weights, is_transposed, groups = *args[:2], args[6], args[8]
-    if is_transposed or groups != 1 or batch.ndim != weights.ndim or weights[0, 0].numel() == 1:
+    if is_transposed or groups != 1 or batch.ndim != weights.ndim or weights.shape[2:].numel() == 1:
         return None
-    windows = weights[0].numel() * batch[0, 0].numel() * batch.element_size()
+    windows = weights.shape[1:].numel() * batch.shape[2:].numel() * batch.element_size()
     rows = max(torch.get_num_threads(), MOST_BYTES // max(windows, 1))
     if rows >= len(batch):
         return None
