@@ -159,8 +159,16 @@ def _checked(judge: FileJudge, against: str | nn.Module | None, build_for: Seque
     verdict = replace(found.verdict, stages=stages)
     notes = [*file.notes, *(note for low in lowered.values() for note in low.notes), *found.hidden()]
     has_weights = judge.module is not None and bool(judge.module.state_dict())
-    said = verdict, name_of(against), tuple(notes), has_weights
-    return CheckedModel(file, graph.inputs, graph.outputs, graph.axes, *said)
+    return CheckedModel(
+        file,
+        graph.inputs,
+        graph.outputs,
+        graph.axes,
+        verdict,
+        against=name_of(against),
+        notes=tuple(notes),
+        has_weights=has_weights,
+    )
 
 
 def name_of(against: str | nn.Module | None) -> str:
