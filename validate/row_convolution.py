@@ -8,9 +8,10 @@ same digits out of less memory, which the caches hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 # Of the windows of the rows that are convolved at a time, unless one row for each thread has more.
 MOST_BYTES = 8 * 2**20
@@ -21,6 +22,8 @@ def convolved(func: Any, args: Sequence[Any]) -> torch.Tensor | None:
 
     ``args`` are those of ``aten.convolution``: the batch, its weights, the bias, ...
     """
+    import torch
+
     if func is not torch.ops.aten.convolution.default or args[0].dtype != torch.float64:
         return None
     batch, weights, is_transposed, groups = *args[:2], args[6], args[8]

@@ -135,7 +135,7 @@ def test_a_plan_that_cannot_run_here_is_built_and_not_judged(folder: Path, monke
 def build_plain(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[BuildOrder]]:
     orders: list[BuildOrder] = []
 
-    def build(order: BuildOrder, *, seconds: float) -> Mapping[str, Any]:
+    def build(order: BuildOrder) -> Mapping[str, Any]:
         orders.append(order)
         order.plan.write_bytes(b"plan")
         return BUILT
