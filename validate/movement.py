@@ -18,7 +18,7 @@ from .arrays import Array, Float64
 from .case_values import STRESS_KINDS
 from .fills import shrunk
 from .metrics import Reference, distance, is_zero, largest_finite, settled
-from .slices import ENOUGH_IN_FLOAT32, listed, rounding
+from .slices import ENOUGH_IN_FLOAT32, is_still, listed, rounding
 
 # Without two ordinary inputs, as of a fixed shape with one image, the other is this one.
 BESIDE_ONE = "zeros"
@@ -45,14 +45,14 @@ class _Moved:
 
     @property
     def own(self) -> Float64:
-        """What float32 itself loses, as a root mean square; a rounding of what is below 1 counts as one of 1."""
+        """Return what float32 itself loses, as a root mean square; a rounding of what is below 1 counts as one of 1."""
         own: Float64 = np.maximum(np.sqrt(self.roundings / self.count), FLOAT32.unit_roundoff)
         return own
 
     @property
     def still(self) -> npt.NDArray[np.bool_]:
         """The slices that move, and so little that a healthy graph may lose of it what counts as lost."""
-        still: npt.NDArray[np.bool_] = (self.far > 0) & (self.far * FLOAT32.share <= FLOAT32.healthy * self.own)
+        still: npt.NDArray[np.bool_] = (self.far > 0) & is_still(self.far, self.own, FLOAT32)
         return still
 
 

@@ -79,6 +79,12 @@ class _Axis:
     error: Moments
     rounding: Float64
 
+    @property
+    def own(self) -> Float64:
+        """The root mean square of what float32 itself loses."""
+        own: Float64 = np.sqrt(self.rounding / np.maximum(self.truth.count, 1.0))
+        return own
+
     def add(self, other: _Axis) -> None:
         self.truth.add(other.truth)
         self.error.add(other.error)
@@ -193,7 +199,7 @@ class Slices:
         for key, axis in self._axes.items():
             if axis is not None:
                 enough = ENOUGH_IN_FLOAT32 if precision is FLOAT32 else ENOUGH
-                judged = (axis.truth.count >= enough) & ~_still(axis.truth, axis.rounding, precision)
+                judged = (axis.truth.count >= enough) & ~is_still(axis.truth.deviation, axis.own, precision)
                 off, varies = axis.error.size, axis.truth.deviation
                 if precision is not FLOAT32:
                     off, varies = axis.error.deviation, np.maximum(varies, self.steps.get(key[0], 0.0))
@@ -238,16 +244,16 @@ class Slices:
     def without_variation(self) -> dict[tuple[str, int], npt.NDArray[np.bool_]]:
         """Return (output, axis) -> the slices that vary by no more than float32 rounds."""
         return {
-            key: _still(axis.truth, axis.rounding, FLOAT32) & (axis.truth.count >= ENOUGH)
+            key: is_still(axis.truth.deviation, axis.own, FLOAT32) & (axis.truth.count >= ENOUGH)
             for key, axis in self._axes.items()
             if axis is not None
         }
 
 
-def _still(truth: Moments, rounding: Float64, precision: Precision) -> npt.NDArray[np.bool_]:
-    """The slices whose allowed loss a healthy float32 graph may reach by its rounding alone."""
-    own = np.sqrt(rounding / np.maximum(truth.count, 1.0))
-    still: npt.NDArray[np.bool_] = truth.deviation * precision.share <= FLOAT32.healthy * own
+def is_still(varies: Float64, own: Float64, precision: Precision) -> npt.NDArray[np.bool_]:
+    """Return where the loss that is allowed of what ``varies`` so far is one that a healthy float32 graph may reach by
+    its rounding alone; ``own`` is float32's."""
+    still: npt.NDArray[np.bool_] = varies * precision.share <= FLOAT32.healthy * own
     return still
 
 
@@ -260,8 +266,7 @@ def _allowed(axis: _Axis, precision: Precision) -> Float64:
     share = np.full(axis.truth.count.shape, precision.share)
     if precision is not FLOAT32:
         return share
-    own = np.sqrt(axis.rounding / np.maximum(axis.truth.count, 1.0))
-    roundings = precision.limit * np.maximum(own, precision.unit_roundoff)
+    roundings = precision.limit * np.maximum(axis.own, precision.unit_roundoff)
     varies = axis.truth.deviation > 0
     return np.where(varies, np.minimum(share, roundings / np.where(varies, axis.truth.deviation, 1.0)), share)
 

@@ -282,7 +282,7 @@ class PlanCache:
         return BuiltPlan(graph, plan, about["sha256"], files)
 
     def build_until(self, deadline: float | None) -> None:
-        """Let builds begin and go on until this time of ``time.monotonic`` alone; None for no end, as at first."""
+        """Begin no build after this time of ``time.monotonic``, and let none run on; None, as at first, for no end."""
         self._deadline = deadline
 
     def why_not_now(self) -> str:
