@@ -122,9 +122,22 @@ def test_the_softmaxes_before_opset_13_are_over_all_behind_the_axis(kind: str) -
     np.testing.assert_allclose(run(kind, 13, X), run(kind, 13, X, axis=-1), atol=1e-12)
 
 
-@pytest.mark.parametrize(("kind", "of"), [("HardSwish", functional.hardswish), ("Mish", functional.mish)])
-def test_activations_that_the_evaluator_lacks(kind: str, of: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    np.testing.assert_allclose(run(kind, 18, 5 * X), of(5 * T), atol=1e-12)
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [
+        ("Erf", torch.erf),
+        ("Gelu", functional.gelu),
+        ("HardSwish", functional.hardswish),
+        ("Mish", functional.mish),
+    ],
+)
+def test_activations_that_the_evaluator_lacks_or_has_in_float32(
+    kind: str, of: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    for given in (5 * X, np.array([np.nan, np.inf, -0.0, 1e-300]), X[:0]):
+        with np.errstate(invalid="ignore"):
+            found = run(kind, 20, given)
+        np.testing.assert_allclose(found, of(torch.tensor(given)), atol=1e-12)
 
 
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
