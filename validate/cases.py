@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Case:
         rows_alone: A batch of one is allowed.
         io: The type of inputs and outputs of the graphs that it is for; "" for all.
         narrow: The types below float32 of a file's inputs and outputs, by name; its module takes and gives float32.
+        another: Makes other values of the same kind, if there are several inputs.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Case:
     rows_alone: bool = False
     io: str = ""
     narrow: Mapping[str, str] = field(default_factory=dict)
+    another: Callable[[], Feeds] | None = None
 
     @property
     def feeds(self) -> Feeds:
@@ -105,10 +108,10 @@ def make_cases(
 def _rounded(case: Case, inputs: Sequence[TensorSpec], io: str) -> Case:
     bounds = {spec.name: spec.bounds for spec in inputs}
 
-    def make() -> Feeds:
-        return {name: rounded(name, value, io, bounds[name]) for name, value in case.feeds.items()}
+    def in_io(make: Callable[[], Feeds]) -> Callable[[], Feeds]:
+        return lambda: {name: rounded(name, value, io, bounds[name]) for name, value in make().items()}
 
-    return replace(case, make=make)
+    return replace(case, make=in_io(case.make), another=case.another and in_io(case.another))
 
 
 def image_cases(
@@ -219,12 +222,13 @@ class _Maker:
     seed: int
 
     def case(self, name: str, why: str, kind: str, sizes: dict[str, int]) -> Case:
-        def make() -> Feeds:
+        def make(draw: str = "") -> Feeds:
             # The inputs' names are not part of the seed: renaming one changes no value.
-            rng = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+            rng = np.random.default_rng([self.seed, zlib.crc32(f"{name}{draw}".encode())])
             return {spec.name: make_values(spec, spec.resolve(sizes), kind, rng) for spec in self.inputs}
 
-        return Case(name, why, kind, sizes, make, self.row_inputs, self.rows_alone)
+        another = partial(make, " again") if len(self.inputs) > 1 else None
+        return Case(name, why, kind, sizes, make, self.row_inputs, self.rows_alone, another=another)
 
     @property
     def row_inputs(self) -> tuple[str, ...]:
@@ -263,5 +267,5 @@ def _image_cases(
             return noise.feeds | {taker.name: images.astype(taker.dtype, copy=False)}
 
         why = f"photographs{assumed(taker, preprocessing)}: " + ", ".join(dict.fromkeys(path.name for path in group))
-        cases.append(replace(noise, why=why, kind="image", make=make))
+        cases.append(replace(noise, why=why, kind="image", make=make, another=None))
     return cases

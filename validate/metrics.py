@@ -9,7 +9,7 @@ the whole output: a dead channel has no scale of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,6 +74,7 @@ class Reference:
         source: Whose float64 it is: PYTORCH or GRAPH.
         single: The floors of float32, if ``floors`` are another precision's.
         choices: Those among places in the truth, if rounding can change one.
+        run: Gives the truth of other inputs of the case, as long as the next one is not asked for.
     """
 
     outputs64: dict[str, Array]
@@ -87,6 +88,7 @@ class Reference:
     source: str = PYTORCH
     single: Mapping[str, Floor] | None = None
     choices: Sequence[Choice] = ()
+    run: Callable[[dict[str, Array]], dict[str, Array]] | None = field(default=None, repr=False)
 
     @property
     def unsettled(self) -> dict[str, npt.NDArray[np.bool_]]:

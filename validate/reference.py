@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,7 +63,8 @@ def references(
         open_choices = next(filter(None, (open_choices, *(chosen for _, chosen in found.values()))), [])
         rounded = {name: _narrowed(value, case.narrow.get(name)) for name, value in rounded.items()}
         rows = () if truths.why_not else row_outputs(measured.again, case.feeds, case, truth)
-        yield Reference(truth, rounded, floors, largest, rows, lowered, truths.why_not, choices=open_choices)
+        run = partial(double.run, case=case, watched=False)
+        yield Reference(truth, rounded, floors, largest, rows, lowered, truths.why_not, choices=open_choices, run=run)
 
 
 def _narrowed(value: Array, dtype: str | None) -> Array:

@@ -106,6 +106,16 @@ def test_feeds_repeat_and_seeds_differ() -> None:
     assert not np.array_equal(case.feeds["x"], other.feeds["x"])
 
 
+def test_several_inputs_have_other_values_of_the_same_kind() -> None:
+    mask = TensorSpec("mask", ("batch", 9), "bool")
+    case = make_cases([X, mask], AXES, io="float16")[0]
+    again, feeds = case.another and case.another(), case.feeds
+    assert again
+    assert all(again[name].shape == feeds[name].shape and (again[name] != feeds[name]).any() for name in feeds)
+    assert (again["x"] == again["x"].astype(np.float16)).all()
+    assert make_cases([X], AXES)[0].another is None
+
+
 def test_cases_hold_no_arrays() -> None:
     big = TensorSpec("x", ("batch", 256, 512, 512))
     tracemalloc.start()

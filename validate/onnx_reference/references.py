@@ -141,7 +141,7 @@ def _reference(
         lowered[one.precision] = own_floors | integers
         written = own if one.rounding is None else written
     rows = row_outputs(double.run, feeds, case, truth)
-    return Reference(truth, written, floors, largest, rows, lowered, source=GRAPH, choices=choices)
+    return Reference(truth, written, floors, largest, rows, lowered, source=GRAPH, choices=choices, run=double.run)
 
 
 def _floors(

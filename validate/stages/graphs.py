@@ -145,7 +145,7 @@ class GraphStages:
                 else:
                     judge.add(case, reference)
             if not isinstance(reference, Exception):
-                self._movement.add(case.kind, reference)
+                self._movement.add(case, reference)
             self.seconds += time.perf_counter() - since
             if not isinstance(reference, Exception):
                 yield case, reference
