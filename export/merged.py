@@ -22,8 +22,9 @@ def merged_modules(
 ) -> dict[str, tuple[str, ...]]:
     """Return for every node ``after``, by name, the modules of the nodes ``before`` that it stands for.
 
-    Those gave what it gives, or what was computed on the way there from what it reads and no longer is. Nodes that
-    stand for nothing else are left out.
+    Those gave what it gives, or what was computed on the way there from what it reads and no longer is. If it reads
+    other constants than before, as a convolution that took in a factor, those count too that were computed from what it
+    gives. Nodes that stand for nothing else are left out.
 
     ``modules`` are those of each node before.
     """
@@ -32,7 +33,7 @@ def merged_modules(
     there = {tensor for node in after for tensor in node.gives}
     found: dict[str, tuple[str, ...]] = {}
     for node in after:
-        nodes = [makers[tensor] for tensor in _taken_in(node, makers, there)]
+        nodes = [makers[tensor] for tensor in [*_taken_in(node, makers, there), *_taken_on(node, makers, there)]]
         if nodes:
             nodes = [*(makers[tensor] for tensor in node.gives if tensor in makers), *nodes]
             found[node.name] = tuple(dict.fromkeys(path for one in nodes for path in modules.get(one.name, ())))
@@ -57,6 +58,21 @@ def _taken_in(node: Wiring, makers: Mapping[str, Wiring], there: Collection[str]
         for read in makers[given].reads if given in makers else ():
             leads_here(read)
     return [tensor for tensor, here in leads.items() if here]
+
+
+def _taken_on(node: Wiring, makers: Mapping[str, Wiring], there: Collection[str]) -> list[str]:
+    """The tensors that were computed from what a node gives and constants, and no longer are, if it reads others."""
+    if all(given not in makers or makers[given].reads == node.reads for given in node.gives):
+        return []
+
+    def is_constant(tensor: str) -> bool:
+        return tensor not in makers or not makers[tensor].reads
+
+    found = [*node.gives]
+    for tensor, maker in makers.items():  # in the order of the graph
+        if tensor not in there and any(read in found for read in maker.reads):
+            found += [tensor] * all(read in found or is_constant(read) for read in maker.reads)
+    return found[len(node.gives) :]
 
 
 def others_than(first: Mapping[str, str], modules: Mapping[str, Collection[str]]) -> dict[str, tuple[str, ...]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..modules.user_line import frames, line_of
 from .cases import Case
 from .eager import Eager
 from .lower import Lower
@@ -16,32 +18,52 @@ from .lower import Lower
 MOST = 16
 
 
-def overflowing(single: Eager, case: Case, lower: Lower) -> list[str]:
-    """Return the paths of the modules that overflow on a case, each with those before it in float32, the first first.
+@dataclass(frozen=True)
+class Overflows:
+    """What overflows in a lower precision.
 
-    ``single`` runs in float32 and follows its modules. With all that are returned in float32 nothing overflows; the
-    list is empty if that cannot be reached, as when the whole model's own operators overflow.
+    Attributes:
+        paths: The modules that do, each with those before it in float32, the first first.
+        own: Where the model's own forward does, with ``paths`` in float32: "at" the line or "in" the operator; else "".
+    """
+
+    paths: tuple[str, ...] = ()
+    own: str = ""
+
+
+def overflowing(single: Eager, case: Case, lower: Lower) -> Overflows:
+    """Return what overflows on a case.
+
+    ``single`` runs in float32 and follows its modules. With all that are returned in float32 nothing overflows but in
+    the model's own forward; nothing is returned if that cannot be reached.
     """
     counts: list[int] = []
-    single.run_within(case, lambda: _watch(lambda number, count: counts.append(count)))
+    single.run_within(case, lambda: _watch(lambda number, count, operator: counts.append(count)))
     kept: list[str] = []
     while len(kept) < MOST:
-        path = _first(single, case, lower.without(kept) if kept else lower, counts)
-        if path is None:
-            return kept
-        if not path or path in kept:
-            return []
+        found = _first(single, case, lower.without(kept) if kept else lower, counts)
+        if found is None:
+            return Overflows(tuple(kept))
+        path, place = found
+        if not path:
+            return Overflows(tuple(kept), place)
+        if path in kept:
+            return Overflows()
         kept.append(path)
-    return []
+    return Overflows()
 
 
-def _first(single: Eager, case: Case, lower: Lower, counts: list[int]) -> str | None:
-    """The path of the first module one of whose operators gives more that is not finite than in float32, if any."""
-    found: list[str] = []
+def _first(single: Eager, case: Case, lower: Lower, counts: list[int]) -> tuple[str, str] | None:
+    """The path of the first module one of whose operators gives more that is not finite than in float32, if any.
 
-    def seen(number: int, count: int) -> None:
+    With it comes the line of the user's at which it does, or that operator.
+    """
+    found: list[tuple[str, str]] = []
+
+    def seen(number: int, count: int, operator: str) -> None:
         if not found and count > (counts[number] if number < len(counts) else 0):
-            found.append(single.inside())
+            line = line_of(frames())
+            found.append((single.inside(), f"at {line}" if line else f"in {operator}"))
 
     @contextmanager
     def modes() -> Iterator[None]:
@@ -53,8 +75,9 @@ def _first(single: Eager, case: Case, lower: Lower, counts: list[int]) -> str | 
     return found[0] if found else None
 
 
-def _watch(seen: Callable[[int, int], None]) -> AbstractContextManager[Any]:
-    """A mode that gives the number of each operator of a run, and how many of its results' elements are not finite."""
+def _watch(seen: Callable[[int, int, str], None]) -> AbstractContextManager[Any]:
+    """A mode that gives, of each operator of a run, its number, how many elements of its results are not finite, and
+    its name."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
@@ -65,7 +88,8 @@ def _watch(seen: Callable[[int, int], None]) -> AbstractContextManager[Any]:
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
             leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-            seen(self.number, sum(int((~leaf.isfinite()).sum()) for leaf in leaves if leaf.is_floating_point()))
+            count = sum(int((~leaf.isfinite()).sum()) for leaf in leaves if leaf.is_floating_point())
+            seen(self.number, count, func.overloadpacket.__name__)
             self.number += 1
             return result
 

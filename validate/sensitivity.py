@@ -16,7 +16,7 @@ from .cases import Case
 from .eager import Eager, Outputs
 from .lower import Lower
 from .metrics import measure
-from .overflow import overflowing
+from .overflow import Overflows, overflowing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,13 +54,12 @@ class LayerSensitivity:
         """
         return {path: self._lost(0, lower.only(members)) if self._cases else 0.0 for path, members in modules.items()}
 
-    def overflowing(self, lower: Lower, names: Collection[str]) -> list[str]:
-        """Return the modules to keep in float32 so that nothing overflows on the cases of these names, in the order in
-        which they overflow on the smallest of them; empty if that cannot be reached."""
-        found: list[str] = []
+    def overflowing(self, lower: Lower, names: Collection[str]) -> Overflows:
+        """Return what overflows on the cases of these names, the modules in the order of the smallest of them."""
+        found = Overflows()
         for case in sorted((self._all[name] for name in names), key=lambda case: math.prod(case.sizes.values())):
-            more = overflowing(self._single, case, lower.without(found) if found else lower)
-            found += more
+            more = overflowing(self._single, case, lower.without(found.paths) if found.paths else lower)
+            found = Overflows(found.paths + more.paths, found.own or more.own)
         return found
 
     def _lost(self, number: int, lower: Lower) -> float:

@@ -23,6 +23,7 @@ from .options import PrecisionRequest
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..validate.half_precision import Half
     from ..validate.lower import Lower
     from ..validate.onnx_reference.rounding import Rounding
 
@@ -124,8 +125,14 @@ def floor_of(low: LowPrecisionGraph) -> Lower:
         return EightBit(low.scales, low.ran_by, low.precision)
     if low.graph.precision not in QUANTISED:
         return Half(low.precision, low.kept_within, low.kept_exactly, io=low.graph.io)
-    half = Half(PRECISIONS[low.precision].rest, low.kept_within, low.kept_exactly, io=low.graph.io)
-    return Unrounded(low.precision, half, io=low.graph.io)
+    return Unrounded(low.precision, rest_of(low), io=low.graph.io)
+
+
+def rest_of(low: LowPrecisionGraph) -> Half:
+    """Return the half precision of what a graph does not quantise, which a module of PyTorch can be run in."""
+    from ..validate.half_precision import Half
+
+    return Half(PRECISIONS[low.precision].rest, low.kept_within, low.kept_exactly, io=low.graph.io)
 
 
 def rounding_of(low: PlacedGraph) -> Rounding:

@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.module_path import is_within
-from ..core.precision import FLOAT32
+from ..core.precision import BF16, FLOAT32, FP16, INT8, INT8_FP16, PRECISIONS
 from ..validate.place import Place
+from ..validate.stages.judge import KEEP
 from ..validate.stages.stage import Stage
 from ..validate.verdict import FAILED, StageResult, Verdict
-from .precision import floor_of
+from .precision import floor_of, rest_of
 
 if TYPE_CHECKING:
     from ..export.precision import LowPrecisionGraph
@@ -29,7 +30,12 @@ BY_PRECISION = frozenset({"budget", "top1", "nan", "floor", "variation"})
 OVERFLOW = frozenset({"nan", "floor"})
 # modules that a line names, of those that lose at least this share of what the first does
 SHOWN, WORTH_NAMING = 3, 0.1
-IN_NO_MODULE = "most is lost outside of every module: move what forward itself computes into a module, to keep that"
+IN_NO_MODULE = (
+    "most is lost outside of every module: move what forward itself computes into a module, and name that by "
+    "--keep-fp32"
+)
+# Precisions with float32's range in place of those with float16's.
+WIDER = {FP16: BF16, INT8_FP16: INT8}
 
 
 def is_by_precision(stage: StageResult) -> bool:
@@ -57,34 +63,43 @@ def name_most_sensitive(
 
 
 def _with_module(stage: StageResult, words: str, path: str) -> StageResult:
-    """Return the stage with the words added, and with the module of that path as its place if there is one."""
+    """Return the stage with the words added, and with the module of that path as its place.
+
+    Without a path there is no module to keep, and words of their own say what helps.
+    """
     if not words:
         return stage
-    return replace(stage, why=f"{stage.why}; {words}", place=Place(path) if path else stage.place)
+    why = stage.why if path else stage.why.removesuffix(f"; {KEEP}")
+    return replace(stage, why=f"{why}; {words}", place=Place(path) if path else stage.place)
 
 
 def _overflow(
     low: LowPrecisionGraph, failed: Sequence[StageResult], measure: Callable[[], LayerSensitivity]
 ) -> tuple[str, str] | None:
-    """Return the modules that overflow, with the options that keep them in float32, and the path of the first.
-
-    None is returned if none is found.
-    """
+    """Return what overflows with what helps, and the path of the first module; None if nothing is found."""
     compared = [pair for stage in failed for pair in stage.comparisons]
     names = {case for case, found in compared if found.which in OVERFLOW and not found.passed}
     if not names:
         return None
     try:
-        found = measure().overflowing(floor_of(low), names)
+        lower = rest_of(low) if PRECISIONS[low.precision].is_placed else floor_of(low)
+        found = measure().overflowing(lower, names)
     except Exception as error:  # the verdict stands whether or not they are found
-        return f"which module overflows was not found ({type(error).__name__})", ""
-    if not found:
+        return f"{KEEP}; which module overflows was not found ({type(error).__name__})", ""
+    paths, first = found.paths, next(iter(found.paths), "")
+    places = [*paths, *([f"the model's own forward, {found.own}"] if found.own else [])]
+    if not places:
         return None
-    outermost = [path for path in found if not any(path != other and is_within(path, [other]) for other in found)]
+    outermost = [path for path in paths if not any(path != other and is_within(path, [other]) for other in paths)]
+    others = f", then in {', '.join(places[1:])}" if len(places) > 1 else ""
     options = " ".join(f"--keep-fp32 {path}" for path in outermost)
-    others = f", then in {', '.join(found[1:])}" if len(found) > 1 else ""
-    words = f"{low.precision} overflows first in {found[0]}{others}: {options} keeps what overflows in float32"
-    return words, found[0]
+    if not found.own:
+        helps = f"{options} keeps what overflows in float32"
+    else:
+        beside = f" beside {options}" if paths else ""
+        other = f", or take {WIDER[low.precision]}" if low.precision in WIDER else ""
+        helps = f"move that into a module of its own and name it by --keep-fp32{beside}{other}"
+    return f"{low.precision} overflows first in {places[0]}{others}: {helps}", first
 
 
 def _words(low: LowPrecisionGraph, measure: Callable[[], LayerSensitivity]) -> tuple[str, str] | None:
@@ -96,7 +111,7 @@ def _words(low: LowPrecisionGraph, measure: Callable[[], LayerSensitivity]) -> t
         lower, measured = floor_of(low), measure()
         lost, whole = measured.of_each(lower, low.lowered_modules), measured.whole(lower)
     except Exception as error:  # the verdict stands whether or not they are found
-        return f"which modules lose most was not found ({type(error).__name__})", ""
+        return f"{KEEP}; which modules lose most was not found ({type(error).__name__})", ""
     # a sum of errors is at most the sum of their sizes, so that the modules have lost no more than this
     if FLOAT32.budget < whole < math.inf and sum(lost.values()) < whole / 2:
         return IN_NO_MODULE, ""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
 from attn2trt.validate.half_precision import Half
-from attn2trt.validate.overflow import overflowing
+from attn2trt.validate.overflow import Overflows, overflowing
 from attn2trt.validate.sensitivity import LayerSensitivity
 
 
@@ -52,7 +52,19 @@ def network(*gains: float) -> nn.Module:
     return nn.Sequential(*(Residual(gain) for gain in gains), norm)
 
 
-def found(module: nn.Module, half: Half) -> list[str]:
+class Loose(nn.Module):
+    """A residual of the model's own forward, behind a convolution that is loud itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = network(1e6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body[0](x)
+        return self.body[1](x + y * 10)  # type: ignore[no-any-return]
+
+
+def found(module: nn.Module, half: Half) -> Overflows:
     single = Eager(module.eval(), (), 0, is_double=False)
     single.follow_modules()
     return overflowing(single, CASE, half)
@@ -66,19 +78,26 @@ def found(module: nn.Module, half: Half) -> list[str]:
         (network(1e6, 1.0), ["0.b", "0", "1.a", "1.b", "2"]),
         (nn.Sequential(Masked(), nn.Conv2d(4, 4, 1)), []),
         (nn.Sequential(Loud()), ["0"]),
-        (Loud(), []),
     ],
 )
 def test_what_overflows_is_named_first_the_first(module: nn.Module, paths: list[str]) -> None:
     named = found(module, Half("fp16"))
-    assert named == paths
-    assert found(module, Half("bf16")) == []
-    if named:
-        assert found(module, Half("fp16", kept_within=tuple(named))) == []
+    assert named == Overflows(tuple(paths))
+    assert found(module, Half("bf16")) == Overflows()
+    assert found(module, Half("fp16", kept_within=named.paths)) == Overflows()
+
+
+def test_the_line_of_the_models_own_forward_is_named_behind_the_modules_before_it() -> None:
+    loud, loose = found(Loud(), Half("fp16")), found(Loose(), Half("fp16"))
+    assert loud.paths == ()
+    assert loud.own.startswith("at ")
+    assert loud.own.endswith("`return x * 1e5 * 1e-5`")
+    assert loose.paths == ("body.0.b", "body.0")
+    assert loose.own.endswith("`return self.body[1](x + y * 10)  # type: ignore[no-any-return]`")
 
 
 def test_of_several_cases_the_smallest_comes_first() -> None:
     module = network(1.0, 1e6)
     losses = LayerSensitivity(module.eval(), [CASE, Case.of("two", {"x": X[:1]}, kind="saturated")], (), 0)
-    assert losses.overflowing(Half("fp16"), ["one", "two"]) == ["1.b", "1", "2"]
-    assert losses.overflowing(Half("fp16"), []) == []
+    assert losses.overflowing(Half("fp16"), ["one", "two"]) == Overflows(("1.b", "1", "2"))
+    assert losses.overflowing(Half("fp16"), []) == Overflows()

@@ -6,12 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import attn2trt
+from attn2trt.validate.cases import Case
 from attn2trt.validate.comparison import Comparison
+from attn2trt.validate.half_precision import Half
+from attn2trt.validate.sensitivity import LayerSensitivity
+from attn2trt.validate.stages.judge import KEEP, with_advice
 from attn2trt.validate.stages.stage import ORT_CPU, WRITTEN, Stage
 from attn2trt.validate.verdict import StageResult, Verdict
 from attn2trt.workflows import sensitivity
@@ -86,7 +91,59 @@ def test_the_verdict_stands_where_nothing_is_found(lost: Any) -> None:
         raise RuntimeError("no memory")
 
     why = name_most_sensitive(verdict(), LOW, fails).stages[1].why
-    assert why == "too much; which modules lose most was not found (RuntimeError)"
+    assert why == f"too much; {KEEP}; which modules lose most was not found (RuntimeError)"
+
+
+class Loud(nn.Module):
+    """A product of its own overflows, behind one of a part if ``gain`` is large."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__()
+        self.part = nn.Conv2d(1, 1, 1)
+        nn.init.constant_(self.part.weight, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh((x + self.part(x)) * 60000)
+
+
+@pytest.mark.parametrize(
+    ("module", "precision", "words"),
+    [
+        (
+            Loud(),
+            "fp16",
+            "fp16 overflows first in the model's own forward, at {line}: move that into a module of its own and name "
+            "it by --keep-fp32, or take bf16",
+        ),
+        (
+            torch.fx.symbolic_trace(Loud()),
+            "int8-fp16",
+            "int8-fp16 overflows first in the model's own forward, in mul: move that into a module of its own and name "
+            "it by --keep-fp32, or take int8",
+        ),
+        (
+            Loud(1e6),
+            "fp16",
+            "{keep}; fp16 overflows first in part, then in the model's own forward, at {line}: move that into a module "
+            "of its own and name it by --keep-fp32 beside --keep-fp32 part, or take bf16",
+        ),
+    ],
+)
+def test_what_overflows_outside_of_every_module_is_no_module_to_keep(
+    module: nn.Module, precision: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensitivity, "floor_of", lambda low: Half("fp16"))
+    stage = Stage(WRITTEN, precision)
+    judged = Verdict(tuple(with_advice(one) for one in verdict("nan", stage).stages))
+    low: Any = SimpleNamespace(
+        precision=precision, kept_within=(), kept_exactly=(), graph=SimpleNamespace(io="float32")
+    )
+    case = Case.of("c", {"x": np.full((1, 1, 2, 2), 2, np.float32)})
+    named = name_most_sensitive(judged, {precision: low}, lambda: LayerSensitivity(module.eval(), [case], (), 0))
+    first = Loud.forward.__code__.co_firstlineno + 1
+    line = f"tests/workflows/test_sensitivity.py:{first} `return torch.tanh((x + self.part(x)) * 60000)`"
+    shown = named.stages[1].why.replace(f"{Path(__file__).parents[2]}/", "")
+    assert shown == f"too much; {words.format(line=line, keep=KEEP)}"
 
 
 def test_a_module_that_float16_cannot_hold_is_named(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Pairs = Callable[[], Iterator[tuple[Case, Reference]]]
 # Failures of a whole: no single case and no place in the graph shows them.
 _NOWHERE = frozenset({"budget", "floor", NOTHING, VARIATION, CHOICE})
+KEEP = "--keep-fp32 MODULE keeps a module in float32"
 _PROVIDERS = {**dict.fromkeys((ORT_CPU, *AS_WRITTEN), "CPU"), ORT_CUDA: "CUDA", ORT_TENSORRT: "TensorRT"}
 
 
@@ -234,4 +235,4 @@ def with_advice(result: StageResult) -> StageResult:
     wrong = {found.which for _, found in result.comparisons if not found.passed}
     if result.status != FAILED or not result.comparisons or not has_own_graph or wrong == {OVERFLOW}:
         return result
-    return replace(result, why=f"{result.why}; --keep-fp32 MODULE keeps a module in float32")
+    return replace(result, why=f"{result.why}; {KEEP}")
