@@ -9,10 +9,16 @@ MOST = 3  # names that a message suggests
 
 
 def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
-    """Return ``did you mean b?`` for a message, or ``otherwise`` if nothing is near.
+    """Return ``did you mean b?`` for a message, or ``otherwise`` if nothing is near."""
+    close = nearest_names(name, names)
+    return f"did you mean {' or '.join(close)}?" if close else otherwise
 
-    Of names that differ in capitals alone, the one nearest to ``name`` comes first. If none is alike as a whole, those
-    that begin with ``name`` are meant.
+
+def nearest_names(name: str, names: Iterable[str]) -> list[str]:
+    """Return the known names that may be meant, at most ``MOST`` spellings, the likeliest first.
+
+    A name of the same letters is meant alone: two of them changed places, or their capitals differ. Else those that
+    begin with ``name``, or end with it behind a dot, come before those that are alike as a whole.
     """
 
     def likeness(known: str) -> float:
@@ -21,7 +27,9 @@ def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
     spelt: dict[str, list[str]] = {}
     for known in names:
         spelt.setdefault(known.lower(), []).append(known)
-    near = get_close_matches(name.lower(), spelt, n=MOST, cutoff=0.6)
-    near = near or [known for known in spelt if name and known.startswith(name.lower())][:MOST]
-    close = [known for lower in near for known in sorted(spelt[lower], key=likeness, reverse=True)]
-    return f"did you mean {' or '.join(close)}?" if close else otherwise
+    text = name.lower()
+    near = [known for known in spelt if sorted(known) == sorted(text)]
+    if not near:
+        parts = [known for known in spelt if text and (known.startswith(text) or known.endswith(f".{text}"))]
+        near = [*parts, *(known for known in get_close_matches(text, spelt, n=MOST, cutoff=0.6) if known not in parts)]
+    return [known for lower in near[:MOST] for known in sorted(spelt[lower], key=likeness, reverse=True)]

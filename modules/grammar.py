@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
+from .block_index import block_names
 from .libraries.index import library_of
 
 EXAMPLE = "resnet50+eca:k=3@stage3,stage4"
@@ -151,6 +152,8 @@ def _write(fields: Sequence[str]) -> str:
     own = f"py:{module}:{name}"
     if fields[0] == "py" and is_import:
         return f"write {own}"
+    if len(fields) == 2 and not is_import and "=" not in fields[1] and fields[0] not in block_names():
+        return f"write it as in {EXAMPLE}; for a model of another library, FILE.py with a make() that returns it"
     return f"write it as in {EXAMPLE}{f', or {own} for a module of your own' if is_import else ''}"
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ...core.manifest import MANIFEST
-from ...core.nearest import nearest
+from ...core.nearest import nearest, nearest_names
 from ...core.preprocessing import Interpolation, Resize
 from ...errors import InputError
 from ..block_index import block_names, one_of
@@ -72,13 +71,9 @@ def find(name: str) -> Backbone:
 
     if ":" in name or "/" in name or not timm.is_model(name.split(".", maxsplit=1)[0]):
         _require_no_path(name)
-        close = nearest(name, ours, "") or nearest(name, timm.list_models(), "")
-        plainer = name.lower().replace("-", "_")
-        same = f"did you mean {plainer}?" if timm.is_model(plainer) else ""
-        fix = same or _of_libraries(name, cutoff=1) or close or _of_libraries(name, cutoff=0.7) or "see attn2trt list"
         raise InputError(
             f"received target {name!r}; expected a block, a backbone (any timm model), {_libraries()}, "
-            f"FILE.py or py:package.module:factory; {fix}"
+            f"FILE.py or py:package.module:factory; {_meant(name, ours)}"
         )
     try:
         config = timm.get_pretrained_cfg(name, allow_unregistered=False)
@@ -99,12 +94,17 @@ def find(name: str) -> Backbone:
     )
 
 
-def _of_libraries(name: str, *, cutoff: float) -> str:
-    """Return what to write for a model that a library has by this name, or one like it, as yolov8n; else ""."""
+def _meant(name: str, ours: list[str]) -> str:
+    """Return what to write in place of an unknown name: one of ours, of timm's, or of a library, as yolov8n."""
+    import timm
+
+    bare = name.lower().replace("-", "_").partition(".")[0]
     models = [(word, model) for word in libraries.LIBRARIES for model in libraries.names(word)]
     known = {model.partition(".")[0].lower(): f"{word}:{model}" for word, model in reversed(models)}
-    near = get_close_matches(name.partition(".")[0].lower(), known, n=1, cutoff=cutoff)
-    return f"did you mean {known[near[0]]}?" if near else ""
+    known |= {model: model for model in timm.list_models()}
+    own = [] if bare in known else nearest_names(bare, ours)
+    close = own or [known[model] for model in nearest_names(bare, known)]
+    return f"did you mean {' or '.join(close)}?" if close else "see attn2trt list"
 
 
 def _libraries() -> str:

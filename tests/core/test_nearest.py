@@ -11,3 +11,17 @@ from attn2trt.core.nearest import nearest
 @pytest.mark.parametrize("names", [("gate", "Gate"), ("Gate", "gate")])
 def test_of_names_that_differ_in_capitals_the_nearest_is_first(name: str, first: str, names: tuple[str, str]) -> None:
     assert nearest(name, names, "") == f"did you mean {first}?"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("cmab", "cbam"),
+        ("CBAM", "cbam"),
+        ("ssd", "ssd300 or ssdlite or s3d"),
+        ("conv2", "layer1.conv2 or layer2.conv2"),
+    ],
+)
+def test_exchanged_letters_and_parts_of_a_name_come_first(name: str, meant: str) -> None:
+    known = ("bam", "cbam", "s3d", "ssd300", "ssdlite", "layer1.conv2", "layer2.conv2")
+    assert nearest(name, known, "") == f"did you mean {meant}?"

@@ -172,10 +172,9 @@ def test_axes_by_number():
     assert inputs[0].shape == ("dim0", 3, "dim2", "width")
     inputs, _ = plan([IMAGE, Shape("mask", (7, 48))], "image.dim3,mask.dim0", fixed=True)
     assert [spec.shape for spec in inputs] == [(2, 3, 32, "image.dim3"), ("mask.dim0", 48)]
-    with pytest.raises(
-        InputError, match=r"received dynamic axis 'dim3'; expected .*NAME\.dimN for axis N of input NAME"
-    ):
-        plan([IMAGE, Shape("mask", (7, 48))], "dim3", fixed=True)
+    for name, fix in (("dim3", r"did you mean image\.dim3\?"), ("columns", r"NAME\.dimN for axis N of input NAME")):
+        with pytest.raises(InputError, match=f"received dynamic axis '{name}'; expected .*{fix}"):
+            plan([IMAGE, Shape("mask", (7, 48))], name, fixed=True)
 
 
 def test_height_and_width_of_channels_last():
