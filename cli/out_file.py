@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.destination import why_not_writable
 from ..errors import InputError, StorageError
 from .output import strict
 
@@ -77,8 +78,10 @@ class OutFile:
             self._refuse("a link, device, FIFO or socket", "a regular file or none")
         if mode is not None and not self.force and not _is_ours(self.path):
             self._refuse("a file that this command did not write", "one that it did, or none, or --force")
-        if not os.access(parent, os.W_OK):
-            raise StorageError(f"received {self.given}; expected a folder that can be written to; choose another")
+        if why := why_not_writable(parent):
+            raise StorageError(
+                f"received {self.given}; expected a folder that can be written to ({why}); choose another"
+            )
 
     def _refuse(self, what: str, expected: str) -> None:
         raise InputError(f"received {self.given}, {what}; expected {expected}; give one, as {self.example}")

@@ -42,7 +42,7 @@ class BundleWriter:
         check_destination(self.destination)
         parent = self.destination.parent
         if parent.exists():
-            check_writable(parent)
+            check_writable(parent, self.destination)
         self._made = [folder for folder in self.destination.parents if not folder.exists()]
         parent.mkdir(parents=True, exist_ok=True)
         recover(self.destination)

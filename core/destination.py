@@ -6,10 +6,11 @@ import errno
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from ..errors import InputError
+from ..errors import InputError, StorageError
 from .bundle import open_bundle
 from .input_path import require_utf8
 from .manifest import MANIFEST
@@ -39,8 +40,8 @@ ELSEWHERE = "give a folder that does not exist yet with -o"
 def check_destination(destination: Path) -> None:
     """Raise InputError unless ``destination`` is absent, an empty folder, or a bundle that holds nothing else.
 
-    Nothing is touched. Raises OSError if the system will not have a folder there; a bundle that is there already may
-    lie in a folder that is read-only, since it may be reused.
+    Nothing is touched. Raises StorageError if the system will not have a folder there; a bundle that is there already
+    may lie in a folder that is read-only, since it may be reused.
     """
     place = Path.cwd() / destination
     require_utf8(str(place), "-o ", ELSEWHERE)
@@ -51,8 +52,8 @@ def check_destination(destination: Path) -> None:
 def is_filled(destination: Path, what: str) -> bool:
     """Return True if a folder with something in it is there, False if ``what``, a folder, can take the place.
 
-    Nothing is touched. Raises InputError for what is no folder, and for a folder that cannot be replaced; OSError if
-    the system will not have a folder there.
+    Nothing is touched. Raises InputError for what is no folder, and for a folder that cannot be replaced; StorageError
+    if the system will not have a folder there.
     """
     place = Path.cwd() / destination
     try:
@@ -60,7 +61,7 @@ def is_filled(destination: Path, what: str) -> bool:
     except NotADirectoryError:
         raise InputError(f"{destination} lies below a file; {ELSEWHERE}") from None
     except FileNotFoundError:
-        _check_parents(destination, place)
+        check_parents(destination)
         return False
     except OSError as error:
         if error.errno != errno.ELOOP:
@@ -72,7 +73,7 @@ def is_filled(destination: Path, what: str) -> bool:
     _check_replaceable(destination, place, what)
     if any(place.iterdir()):
         return True
-    check_writable(place.parent)
+    check_writable(place.parent, destination)
     return False
 
 
@@ -122,13 +123,13 @@ def _entries(folder: Path, inside: str = "") -> Iterator[tuple[str, bool]]:
             )
 
 
-def _check_parents(destination: Path, place: Path) -> None:
-    """Raise InputError unless the nearest thing that exists above ``place`` is a folder, OSError if it is read-only."""
-    above = next(parent for parent in place.parents if os.path.lexists(parent))
+def check_parents(destination: Path) -> None:
+    """Raise InputError unless the nearest thing that exists above is a folder, StorageError if it cannot be written."""
+    above = next(parent for parent in (Path.cwd() / destination).parents if os.path.lexists(parent))
     if not above.is_dir():
         kind = "a link that leads nowhere" if above.is_symlink() else "a file"
         raise InputError(f"{destination} lies below {above.name}, {kind}; {ELSEWHERE}")
-    check_writable(above)
+    check_writable(above, destination)
 
 
 def _check_replaceable(destination: Path, place: Path, what: str) -> None:
@@ -143,7 +144,22 @@ def _check_replaceable(destination: Path, place: Path, what: str) -> None:
         raise InputError(f"{destination} is a mount point, which cannot be replaced; give a folder in it with -o")
 
 
-def check_writable(folder: Path) -> None:
-    """Raise PermissionError unless this process may make and rename folders in ``folder``."""
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+def why_not_writable(folder: Path) -> str:
+    """Return why no file can be made in ``folder``, in the system's words; "" if one can.
+
+    One is made that has no name, or none for long: the rights alone say nothing of /proc, nor to root.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def check_writable(folder: Path, destination: Path) -> None:
+    """Raise StorageError unless this process may make something in ``folder``, to have it at ``destination``."""
+    if why := why_not_writable(folder):
+        raise StorageError(
+            f"received -o {destination}, and nothing can be written in {folder} ({why}); expected a folder that can be "
+            "written to; choose another place"
+        )

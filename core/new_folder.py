@@ -14,7 +14,7 @@ from .lock import locked, try_lock
 
 
 def require_free(destination: Path) -> None:
-    """Raise InputError unless ``destination`` is absent or an empty folder; OSError if none can be made there."""
+    """Raise InputError unless ``destination`` is absent or an empty folder; StorageError if none can be made there."""
     if is_filled(destination, "what this command writes"):
         raise InputError(f"{destination} is not empty; expected a folder of its own; give another one with -o")
 

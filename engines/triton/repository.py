@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ...core.destination import check_parents
 from ...core.exchange import exchange
 from ...core.lock import is_abandoned, locked, owner, try_lock
 from ...errors import InputError
@@ -26,6 +27,7 @@ def check_place(destination: Path, names: Sequence[str], *, add: bool) -> None:
     Without ``add`` the repository is absent, empty, or holds models of these names alone that this tool wrote.
     """
     if not os.path.lexists(destination):
+        check_parents(destination)
         return
     if not destination.is_dir():
         raise InputError(f"{destination} is no folder; a model repository is one; {ELSEWHERE}")

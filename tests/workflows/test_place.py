@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from small_bundle import write
 
+from attn2trt.core import destination
 from attn2trt.core.bundle import Bundle
 from attn2trt.core.bundle_writer import BundleWriter
-from attn2trt.errors import InputError
+from attn2trt.errors import InputError, StorageError
 from attn2trt.modules.target import Target
 from attn2trt.workflows.place import DEFAULT_FOLDER, Place
 
@@ -66,9 +67,10 @@ def test_a_bundle_in_a_folder_that_is_read_only_may_be_reused_and_not_replaced(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(here / "mine")
-    monkeypatch.setattr("os.access", lambda path, _: Path(path) != here)
+    why = f"nothing can be written in {here} (Read-only file system); expected a folder"
+    monkeypatch.setattr(destination, "why_not_writable", lambda folder: "Read-only file system" * (folder == here))
     assert Place("se", "mine").path == here / "mine"
-    with pytest.raises(PermissionError, match=re.escape(f"'{here}'")), BundleWriter(here / "mine"):
-        pass
-    with pytest.raises(PermissionError, match=re.escape(f"'{here}'")):
+    with pytest.raises(StorageError, match=re.escape(f"received -o {here / 'mine'}, and {why}")):
+        BundleWriter(here / "mine").__enter__()
+    with pytest.raises(StorageError, match=re.escape(f"received -o new, and {why}")):
         Place("se", "new")

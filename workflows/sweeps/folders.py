@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.bundle_writer import flush
-from ...core.destination import KINDS, check_owned
+from ...core.destination import KINDS, check_owned, check_parents, check_writable
 from ...core.manifest import MANIFEST
 from ...errors import InputError
 from .matrix import BUNDLE, Job
@@ -26,17 +26,22 @@ WORK = ".work-"  # the folder of one attempt, beside the job's
 
 
 def check_place(folder: Path, *, resume: bool) -> None:
-    """Raise InputError unless the folder is free, or a sweep's that is to be gone on with."""
+    """Raise InputError unless the folder is free, or a sweep's that is to be gone on with.
+
+    Raises StorageError if none can be made there.
+    """
     elsewhere = "give another folder with -o"
     try:
         mode = folder.lstat().st_mode
     except FileNotFoundError:
+        check_parents(folder)
         return
     except NotADirectoryError:
         raise InputError(f"{folder} lies below a file; {elsewhere}") from None
     if not stat.S_ISDIR(mode):
         kind = next((name for matches, name in KINDS if matches(mode)), "no folder")
         raise InputError(f"{folder} is {kind}; expected a folder for the results of a sweep; {elsewhere}")
+    check_writable(folder, folder)
     if not any(folder.iterdir()):
         return
     document = read_json(folder / MARKER)
