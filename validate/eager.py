@@ -18,7 +18,7 @@ from .arrays import Array
 from .cases import Case
 from .choice import can_be_given
 from .equal_scores import in_order_mode
-from .float64 import BatchStatistics, Overlap, float64_mode
+from .float64 import BatchStatistics, NoSuchImage, Overlap, float64_mode
 from .half_precision import mark_inputs
 from .hidden import GATES, Hidden
 from .last_digits import last_digits_mode
@@ -337,6 +337,12 @@ def _refusal(error: Exception, module: str, case: Case, *, is_moved: bool) -> Mo
             f"well{at}; pass training=self.training"
         )
     sizes = ", ".join(f"{name}={size}" for name, size in case.sizes.items()) or "the traced shape"
+    if isinstance(error, NoSuchImage):
+        return ModuleRefused(
+            f"{module} takes a region of an image that its batch does not have{at} in case {case.name} ({sizes}): "
+            "torchvision reads whatever lies there in memory; make the first column of the regions in the module, or "
+            "give them a range, as boxes=5x5:float32[0,0.9]"
+        )
     if is_moved:
         return CannotRun(
             f"{module} raises in case {case.name} ({sizes}) if its numbers are rounded otherwise than by PyTorch: "

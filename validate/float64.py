@@ -16,6 +16,8 @@ Seen = Callable[[str, float, float], None]
 Call = Callable[[Any, Any, Any], Any]
 # The largest finite number of float32.
 FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
+# torchvision's operators on regions of images: each region begins with the number of its image
+REGIONS = frozenset(["roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool"])
 
 
 class Overlap(Exception):
@@ -24,6 +26,10 @@ class Overlap(Exception):
 
 class BatchStatistics(Exception):
     """A batch normalisation by the batch itself that changes running statistics, as in training."""
+
+
+class NoSuchImage(Exception):
+    """A region of an image beyond the batch: torchvision reads whatever lies there in memory."""
 
 
 def float64_mode(
@@ -44,7 +50,7 @@ def float64_mode(
     so that a branch on them is the one that the graph has.
 
     Raises Overlap if a tensor is copied onto a part of itself, the one operation of this kind that PyTorch does not
-    refuse, and BatchStatistics.
+    refuse, BatchStatistics, and NoSuchImage.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -104,13 +110,15 @@ def _float32_dtypes() -> Any:
 
 
 def _require_one_answer(func: Any, args: Any) -> None:
-    """Raise Overlap or BatchStatistics for an operator whose result is no truth."""
+    """Raise Overlap, BatchStatistics or NoSuchImage for an operator whose result is no truth."""
     import torch
 
     if func is torch.ops.aten.copy_.default and _overlap(args[0], args[1]):
         raise Overlap
     if func is torch.ops.aten.native_batch_norm.default and _trains(args[0], *args[3:6]):
         raise BatchStatistics
+    if func.namespace == "torchvision" and func.overloadpacket.__name__ in REGIONS and _are_beyond(args[0], args[1]):
+        raise NoSuchImage
 
 
 class _Widening:
@@ -212,6 +220,12 @@ def _into_written(func: Any, args: Any, kwargs: Any) -> Callable[[Any], Any]:
 def _trains(x: Any, mean: Any, _variance: Any, training: bool) -> bool:
     """Return True if running statistics are updated; those of an instance normalisation, a batch of one, are copies."""
     return training and mean is not None and not (x.shape[0] == 1 and x._is_view())
+
+
+def _are_beyond(images: Any, regions: Any) -> bool:
+    """Return True if a region's first number, cut to an integer, is that of none of the images."""
+    numbers = regions[:, 0]
+    return not bool(((numbers > -1) & (numbers < len(images))).all())
 
 
 def _overlap(into: Any, source: Any) -> bool:

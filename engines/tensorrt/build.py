@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,9 @@ def parsed(library: Library, builder: Any, config: Any, logger: Any, order: Buil
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(order.graph)):
         errors = [_node_error(parser.get_error(index), api) for index in range(parser.num_errors)]
+        if len(errors) == 1 and not errors[0].name:  # what an importer refuses has no node: parsing ended at it
+            name, operator = logger.last_node
+            errors = [replace(errors[0], name=name, operator=operator)]
         raise CheckFailed(parser_message(errors, order.modules, str(library)))
     if order.weakly_typed:
         versions.allow_precision(trt, config, order.precision)

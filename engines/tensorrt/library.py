@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,9 @@ from ...errors import MissingRequirement, one_line
 from .device import Device
 from .flavours import Flavour
 from .versions import Version
+
+# TensorRT 8.6 to 11, and TensorRT for RTX
+PARSING = re.compile(r"Parsing node: (?P<name>.*) \[(?P<operator>\w+)\]")
 
 
 @dataclass(frozen=True)
@@ -64,18 +68,25 @@ def open_plan(runtime: Any, plan: bytes) -> Any:
 
 
 def make_logger(trt: Any, path: Path) -> Any:
-    """A logger that writes everything to ``path``; ``last_error`` is what TensorRT complained of last."""
+    """Return a logger that writes everything to ``path``.
+
+    Its ``last_error`` is what TensorRT complained of last, and ``last_node`` the name and the operator of the node that
+    the parser came to last.
+    """
 
     class FileLogger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.last_error = ""
+            self.last_node = ("", "")
             self._stream = path.open("w", encoding="utf-8", buffering=1)
 
         def log(self, severity: Any, message: str) -> None:
             """Called by TensorRT, from any of its threads."""
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 self.last_error = message
+            elif found := PARSING.match(message):
+                self.last_node = (found["name"], found["operator"])
             self._stream.write(f"{str(severity).rpartition('.')[2]}: {message}\n")
 
     return FileLogger()

@@ -60,6 +60,10 @@ def _of_module(node: str, modules: Mapping[str, str]) -> str:
 ADVICE = (
     (r"^\(DeformConv\)", "export the PyTorch module with --opset 17, which writes it out"),
     (
+        r"unsupported reduction type",
+        "add up by a product with torch.nn.functional.one_hot of the indices, in place of scatter_add",
+    ),
+    (
         r"no importer registered|unsupported op|no parser registered|it has no operator|plugin (?:was )?not found",
         "replace that operation in the module, or use a newer TensorRT",
     ),

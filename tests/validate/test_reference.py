@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
@@ -227,3 +228,15 @@ def test_a_tensor_copied_onto_a_part_of_itself_is_refused_with_the_line() -> Non
     with pytest.raises(ModuleRefused, match=r"test_reference\.py:\d+ `y\[:, :, 1:\] = y\[:, :, :-1\]`.*\.clone\(\)"):
         reference(shifted, X)
     assert np.array_equal(reference(swapped, X).outputs64["output"][:, 0], X[:, 1])
+
+
+@pytest.mark.parametrize("number", [-1.0, 2.0, np.nan])
+def test_a_region_of_an_image_that_is_not_there_is_refused(number: float) -> None:
+    def pooled(x: Tensor, boxes: Tensor) -> Tensor:
+        return torchvision.ops.roi_align(x, boxes, 2, sampling_ratio=2)
+
+    boxes = np.array([[0, 0, 0, 3, 3], [1.5, 1, 1, 2, 3]], np.float32)
+    assert reference(pooled, X, boxes).floors["output"].is_finite
+    boxes[1, 0] = number
+    with pytest.raises(ModuleRefused, match=r"takes a region of an image that its batch does not have.*as boxes="):
+        reference(pooled, X, boxes)

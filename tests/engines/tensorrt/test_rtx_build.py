@@ -95,6 +95,16 @@ REFUSED = {
         2,
         r"cannot read node third \(Det\) of the model itself: it has no operator Det; replace that operation",
     ),
+    "what its parser refuses without naming the node": (
+        [
+            helper.make_node("Shape", ["x"], ["shape"]),
+            helper.make_node("ConstantOfShape", ["shape"], ["places"], value=helper.make_tensor("", 7, [1], [0])),
+            helper.make_node("ScatterElements", ["x", "places", "x"], ["y"], name="second", reduction="add"),
+        ],
+        4,
+        r"cannot read node second \(ScatterElements\) of module gate \(Gate at net.py:7\): Unsupported reduction type; "
+        r"add up by a product with torch.nn.functional.one_hot",
+    ),
     "a type that an operator lacks": (
         half(helper.make_node("HardSwish", ["low"], ["z"], name="second")),
         4,
