@@ -54,6 +54,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/reference.py",
         "validate/eager.py",
         "validate/overflow.py",
+        "validate/far_numbers.py",
         "validate/selections.py",
         "validate/float64.py",
         "validate/repeats/",

@@ -20,6 +20,7 @@ from ..export.onnx_file import OnnxFile
 from ..export.precision import LowPrecisionGraph
 from ..modules.packages import require
 from ..validate.cases import Case, make_cases
+from ..validate.far_numbers import foreign_numbers
 from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import GraphStages
 from ..validate.stages.stage import ORT_PLAIN, lower_stages
@@ -166,7 +167,16 @@ class FileJudge:
             judge = GraphJudge(
                 self.model, truth, cases, self.folder, self.judging, stages, self.times, builds, exported=ORT_PLAIN
             )
-            return judge(lowered)
+            found = judge(lowered)
+        module = self.module
+        if module is None:
+            return found
+
+        def hidden() -> list[str]:
+            path, seed = self.model.exported.path, self.weights.seed
+            return [*found.hidden(), *foreign_numbers(path, module, cases[0], seed)]
+
+        return replace(found, hidden=hidden)
 
     def without_truth(self, judgement: Judgement, purpose: str) -> MissingRequirement:
         """Return the error of a file none of whose cases has a truth."""
