@@ -71,7 +71,23 @@ def _same_nodes(before: Wiring, after: Wiring, path: Path) -> None:
 
 def _attributes(node: onnx.NodeProto) -> dict[str, bytes]:
     # a tensor's own name and a string of documentation say nothing about what it computes
-    return {attribute.name: attribute.SerializeToString(deterministic=True) for attribute in node.attribute}
+    return {attribute.name: _bare(attribute).SerializeToString(deterministic=True) for attribute in node.attribute}
+
+
+def _bare(attribute: onnx.AttributeProto) -> onnx.AttributeProto:
+    """Return an attribute without what was inferred about the values of a body, as the nodes and inputs tell it."""
+    found = type(attribute)()
+    found.CopyFrom(attribute)
+    for graph in (*([found.g] if found.HasField("g") else []), *found.graphs):
+        del graph.value_info[:]
+        for value in (*graph.input, *graph.output):
+            if value.type.WhichOneof("value") is None:  # as good as no type
+                value.ClearField("type")
+        for node in graph.node:
+            bare = [_bare(inner) for inner in node.attribute]
+            del node.attribute[:]
+            node.attribute.extend(bare)
+    return found
 
 
 def _same_operands(name: str, before: Wiring, after: Wiring, path: Path) -> None:

@@ -3,8 +3,9 @@
 The scales of what a product reads are those of the graph; a weight's are its own. A weight of integers has one for
 each output channel. A batch normalisation that the graph folds into it multiplies whole channels, and with them their
 scales: the levels are the same. A weight of fp8 has one scale, which the folding changes: its numbers are rounded
-elsewhere, and as far. A product is found by its weight, a parameter of the module; one whose weight is computed, by
-the module that runs it. If one weight or module has several products, they come in the order of the graph.
+elsewhere, and as far. A product is found by its weight: a parameter of the module, or one but for the scale of its
+channels, as the graph has it under weight normalisation. One whose weight is computed otherwise is found by the module
+that runs it. If one weight or module has several products, they come in the order of the graph.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from .last_digits import LastDigits
 if TYPE_CHECKING:
     from torch import nn
 
+# The relative difference of a weight that is a parameter but for the scale of its channels.
+ALIKE = 1e-5
 # For an operator: the index of the operand that it reads, that of its weight, and the axis of the output channels.
 PRODUCTS = {
     "convolution": (0, 1, 0),
@@ -87,11 +90,13 @@ class EightBit:
 
         digits = LastDigits(draw) if draw else None
         form = QUANTISED[self.precision]
-        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        parameters = dict(module.named_parameters())
+        names = {id(parameter): name for name, parameter in parameters.items()}
+        scaled = {name: parameter for name, parameter in parameters.items() if name in self.scales}
         met: Counter[str] = Counter()
 
         def next_scale(weight: Any) -> float | None:
-            name = names.get(id(weight)) or names.get(id(weight._base)) or ""
+            name = names.get(id(weight)) or names.get(id(weight._base)) or _scaled(weight, scaled)
             where = name if name in self.scales else path()
             found = self.scales.get(where, ())
             met[where] += 1
@@ -113,11 +118,32 @@ class EightBit:
             yield
         for name, scales in self.scales.items():
             if any(scale is not None for scale in scales[met[name] :]):
+                part = next(filter(None, self.ran_by.get(name, ())), "")
+                keep = "keep them" if part else "move them into a module of their own, and keep that"
                 raise ModuleRefused(
                     f"the quantised products of {name or 'the module itself'} run {len(scales)} times in the graph and "
-                    f"{met[name]} times in PyTorch, so that what int8 loses there is not known; keep them in float32 "
-                    "with --keep-fp32"
+                    f"{met[name]} times in PyTorch, so that what int8 loses there is not known; {keep} in float32 with "
+                    f"--keep-fp32{f' {part}' if part else ''}"
                 )
+
+
+def _scaled(weight: Any, parameters: Mapping[str, Any]) -> str:
+    """Return the parameter that a computed weight is but for a factor of each row; "" if it is none."""
+    computed = weight if weight._base is None else weight._base
+    for name, parameter in parameters.items():
+        if (
+            parameter.ndim > 1
+            and parameter.shape == computed.shape
+            and _directions(parameter).allclose(_directions(computed), rtol=0, atol=ALIKE)
+        ):
+            return name
+    return ""
+
+
+def _directions(weight: Any) -> Any:
+    rows = weight.detach().flatten(1)
+    largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
+    return rows / largest.where(largest != 0, 1)
 
 
 def _gathered(deformed: Any, args: Any) -> tuple[Any, Any]:

@@ -155,8 +155,35 @@ def test_a_deformable_convolution_reads_the_pixels_that_it_gathers_on_levels() -
 def test_a_product_that_pytorch_does_not_run_as_often_is_refused() -> None:
     with pytest.raises(ModuleRefused, match=r"products of conv.weight run 3 times in the graph and 2 times in PyTorch"):
         run(Twice(), {"conv.weight": (0.1, 0.1, 0.1)})
-    with pytest.raises(ModuleRefused, match=r"other.weight run 1 times .* --keep-fp32"):
+    with pytest.raises(ModuleRefused, match=r"other.weight run 1 times .* move them into a module .* --keep-fp32$"):
         run(Twice(), {"other.weight": (0.1,)})
+    lower = EightBit({"other.weight": (0.1,)}, {"other.weight": ("pixels",)})
+    with (
+        pytest.raises(ModuleRefused, match=r"keep them in float32 with --keep-fp32 pixels$"),
+        lower.mode(Twice(), str, 0),
+    ):
+        pass
+
+
+class Scaled(nn.Module):
+    """A weight of the module's own, times a factor for each output channel, as in StyleGAN; ``turn`` gives another."""
+
+    def __init__(self, turn: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight, self.turn = nn.Parameter(torch.randn(6, 4, 1, 1)), turn
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.weight * torch.linspace(-1, 1, 6).reshape(6, 1, 1, 1) + self.turn)
+
+
+def test_a_weight_that_is_scaled_is_that_of_the_graph() -> None:
+    weight = Scaled().weight.detach() * torch.linspace(-1, 1, 6).reshape(6, 1, 1, 1)
+    levels = on_levels(weight, weight.abs().amax((1, 2, 3), keepdim=True) / 127)
+    wanted = F.conv2d(on_levels(torch.from_numpy(CASE.feeds["x"]), 0.02), levels).numpy()
+    np.testing.assert_allclose(run(Scaled(), {"weight": (0.02,)}), wanted, rtol=0, atol=1e-5)
+    with pytest.raises(ModuleRefused, match=r"products of weight run 1 times in the graph and 0 times in PyTorch"):
+        run(Scaled(0.1), {"weight": (0.02,)})
 
 
 @pytest.fixture(scope="module")
