@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +17,7 @@ from .ending import explain, finish
 from .options import debug_option, verbose_option
 from .parameters import refuse_empty, refuse_missing_value, refuse_not_utf8, refuse_repeated
 
+COMPLETION = "_ATTN2TRT_COMPLETE"  # what click reads, for the name of the program
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
     *("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify", "check"),
@@ -94,6 +96,8 @@ class LazyGroup(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
         """Run the command line ``args`` (default: the process's own) and exit with the code its outcome has."""
+        if COMPLETION in os.environ:  # a shell asks, and click answers and ends the process
+            super().main(args, *rest, **extra)
         arguments = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         extra.setdefault("obj", CommandLine(arguments))  # what a bundle says of how it was made

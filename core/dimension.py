@@ -100,7 +100,7 @@ def _parsed(text: str) -> ast.expr:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(
             f"received {text[:LONGEST]!r}; expected an expression of other axes with + - * / // and whole numbers; "
-            "write it as a.height/2"
+            "write it as a.height/2, or a range as 1:2:8"
         ) from None
     return tree
 

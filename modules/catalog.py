@@ -216,8 +216,8 @@ def _backbone_plan(asked: Asked) -> ReadTarget:
     shape = single_shape(asked.given, "image", (2, *backbone.size), asked.spec)
     if shape.sizes[1] != backbone.size[0]:
         raise InputError(
-            f"received a shape of {shape.sizes[1]} channels for {backbone.name}; "
-            f"expected {backbone.size[0]}; correct --shape"
+            f"received a shape of {shape.sizes[1]} channels for {backbone.name}; expected {backbone.size[0]}; "
+            f"correct --shape{_other_channels(parsed.base, shape.sizes[1])}"
         )
     planned = asked.plans([shape], fixed=bool(asked.given))
     check_axes(infos, planned[0][0][0], asked.spec)
@@ -320,6 +320,13 @@ def _check_inserted(insertions: Sequence[Part]) -> list[BlockInfo]:
             info.parse_options(part.options)
             infos.append(info)
     return infos
+
+
+def _other_channels(base: Part, channels: int) -> str:
+    """Return how to ask for a backbone of so many input channels, unless its options say how many."""
+    if "in_chans" in base.options:
+        return " or in_chans"
+    return f", or write {base.without_places}{',' if base.options else ':'}in_chans={channels}"
 
 
 def _arguments(base: Part) -> dict[str, Any]:

@@ -122,7 +122,8 @@ class _Planner:
         """Note which axis each dimension has; no dimension may have two."""
         if not is_name(name):
             raise InputError(
-                f"received dynamic axis {name!r}; expected letters, digits, _ and . in it; give the input another name"
+                f"received dynamic axis {name!r}; expected letters, digits, _ and . in it; write it as "
+                "batch=1:2:8,height=32:64:128, or give the input another name"
             )
         for place in self.places[name]:
             if place in self.owners:

@@ -75,7 +75,7 @@ def parse_shape(text: str) -> Shape:
     if not found:
         raise InputError(
             f"received shape {text!r}; expected sizes joined by x, as 2x3x224x224, mask=2x16, ids=2x16:int64[0,999] or "
-            "size=2:float32[1,9]; correct --shape"
+            f"size=2:float32[1,9]; {_written(text)}"
         )
     sizes = tuple(int(size) for size in found["sizes"].split("x"))
     if min(sizes) < 1:
@@ -88,6 +88,16 @@ def parse_shape(text: str) -> Shape:
         )
     bounds = _range(text, dtype, found["low"], found["high"])
     return Shape((found["name"] or "").strip(), sizes, dtype, *bounds, found["layout"] or "")
+
+
+def _written(text: str) -> str:
+    """Return how to write sizes that other signs join, or that have a sign for what varies."""
+    sizes = re.split(r"\s*[,;*\u00d7xX ]\s*", text.strip("[](){} "))
+    if len(sizes) > 1 and all(re.fullmatch("[0-9]+", size) for size in sizes):
+        return f"write {'x'.join(sizes)}"
+    if len(sizes) > 1 and all(re.fullmatch(r"[0-9]+|-1|\?|[A-Za-z]+", size) for size in sizes):
+        return "write a number for each size; --dynamic names those that vary, as --dynamic batch,height,width"
+    return "correct --shape"
 
 
 def _range(text: str, dtype: str, low: str | None, high: str | None) -> tuple[float | None, float | None]:

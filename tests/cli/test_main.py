@@ -93,6 +93,17 @@ def test_help_is_a_command_too(arguments: tuple[str, ...], same: tuple[str, ...]
     assert (result.exit_code, result.stdout) == (0, run(*same).stdout)
 
 
+def test_a_shell_asks_for_completion(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    for words, found in (("attn2trt dep", "plain,deploy"), ("attn2trt deploy --prec", "plain,--precision")):
+        monkeypatch.setenv("_ATTN2TRT_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        with pytest.raises(SystemExit) as end:
+            cli.run()
+        printed = capfd.readouterr()
+        assert (end.value.code, printed.out.splitlines(), printed.err) == (0, [found], "")
+
+
 def test_version() -> None:
     assert run("--version").stdout.split()[1][0].isdigit()
 

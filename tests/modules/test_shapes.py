@@ -23,6 +23,9 @@ def test_a_shape():
         ("1x3xx4", "received shape '1x3xx4'; expected sizes joined by x"),
         ("", "received shape ''"),
         ("1,3,4", "expected sizes joined by x"),
+        ("(1, 3, 64, 48)", "; write 1x3x64x48"),
+        ("1X3X64X48", "; write 1x3x64x48"),
+        ("Nx3x-1x-1", "; write a number for each size; --dynamic names those that vary"),
         ("0x3", "with a size of 0"),
         (
             "1x3:float64",
