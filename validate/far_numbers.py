@@ -43,7 +43,8 @@ def foreign_numbers(path: Path, module: nn.Module, case: Case, seed: int) -> lis
         own = _numbers(module, case, seed)
     except ModuleRefused:  # the verdict says that it does not run
         return []
-    foreign = {f"{number:.6g}": node for number, node in found if not np.isin(number, own.astype(number.dtype))}
+    with np.errstate(over="ignore"):  # in float16
+        foreign = {f"{number:.6g}": node for number, node in found if not np.isin(number, own.astype(number.dtype))}
     if not foreign:
         return []
     shown = ", ".join(f"{number} ({node})" for number, node in [*foreign.items()][:SHOWN])
@@ -116,5 +117,4 @@ def _numbers(module: nn.Module, case: Case, seed: int) -> Array:
             return func(*args, **(kwargs or {}))
 
     Eager(module, [], seed, is_double=False).run_within(case, Numbers)
-    with np.errstate(over="ignore"):
-        return np.array([*found])
+    return np.array([*found])

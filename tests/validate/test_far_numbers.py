@@ -33,6 +33,11 @@ class Attention(nn.Module):
         return (x @ x.transpose(1, 2) + self.mask).softmax(-1)
 
 
+class Plain(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.layer_norm(x, (4,), eps=2e-5).clamp(max=1e4)
+
+
 class Broken(Attention):
     def forward(self, x: Tensor) -> Tensor:
         raise ValueError
@@ -45,12 +50,13 @@ def found(
     far: Any = 1e4,
     fill: Any = -1e9,
     module: nn.Module | None = None,
+    dtype: Any = np.float32,
     **norm: float,
 ) -> list[str]:
     """Return what is said of a file of the module with these numbers."""
-    ones = np.ones(4, np.float32)
-    stored = {name: np.array(value, np.float32) for name, value in (("eps", eps), ("far", far), ("gate", 0.2))}
-    stored |= {"mask": np.triu(np.full((4, 4), fill, np.float32), 1), "one": ones, "zero": 0 * ones}
+    ones = np.ones(4, dtype)
+    stored = {name: np.array(value, dtype) for name, value in (("eps", eps), ("far", far), ("gate", 0.2))}
+    stored |= {"mask": np.triu(np.full((4, 4), fill, dtype), 1), "one": ones, "zero": 0 * ones}
     nodes = [
         helper.make_node("LayerNormalization", ["x", "one", "zero"], ["a"], **norm),
         helper.make_node("Max", ["a", "eps"], ["b"]),
@@ -99,6 +105,12 @@ def test_an_epsilon_that_is_not_written_is_the_operators_own(tmp_path: Path) -> 
     module = Attention()
     module.norm.eps = 1e-12
     assert "1e-05 (LayerNormalization)" in found(tmp_path, module=module)[0]
+
+
+def test_numbers_of_float16_are_those_of_the_module_in_it(tmp_path: Path) -> None:
+    narrow = np.finfo(np.float16)
+    assert found(tmp_path, fill=narrow.min, dtype=np.float16) == []
+    assert "1.00136e-05 (Max)" in found(tmp_path, eps=1e-5 + 2e-8, fill=narrow.min, dtype=np.float16, module=Plain())[0]
 
 
 def test_weights_are_no_limits(tmp_path: Path) -> None:
