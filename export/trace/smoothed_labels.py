@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn._reduction import legacy_get_string
 
 from .calls import Arguments
 
@@ -18,8 +19,7 @@ from .calls import Arguments
 def _smoothed(call: Arguments) -> Tensor | None:
     """Return ``(1 - s)`` of the loss and ``s`` of its mean over all classes, each class by its weight."""
     smoothing, scores, target = call.get("label_smoothing", 0.0), call["input"], call["target"]
-    is_old = call.get("size_average") is not None or call.get("reduce") is not None
-    if is_old or not (smoothing or target.is_floating_point()):
+    if not (smoothing or target.is_floating_point()):
         return None
     classes = min(1, scores.dim() - 1)
     count = scores.shape[classes]
@@ -35,7 +35,8 @@ def _smoothed(call: Arguments) -> Tensor | None:
         is_judged = target != ignored
         loss = (1 - smoothing) * own - smoothing / count * torch.where(is_judged, weighted.sum(classes), 0.0)
         shares = torch.where(is_judged, weight[torch.where(is_judged, target, 0)], 0.0)
-    reduction = call.get("reduction", "mean")
+    old = call.get("size_average"), call.get("reduce")  # which F.cross_entropy still takes in place of reduction
+    reduction = call.get("reduction", "mean") if old == (None, None) else legacy_get_string(*old, emit_warning=False)
     if reduction == "none":
         return loss
     return loss.sum() / shares.sum() if reduction == "mean" else loss.sum()

@@ -217,3 +217,12 @@ def test_smoothed_labels_give_pytorchs_cross_entropy(shape: tuple[int, ...], is_
         found = rewrite(bound(names, (scores, target), {**options, **more}))
         torch.testing.assert_close(found, F.cross_entropy(scores, target, **{**options, **more}), equal_nan=True)
     assert rewrite(bound(names, (scores, labels), {})) is None
+
+
+@pytest.mark.parametrize("old", [{"size_average": True}, {"size_average": False}, {"reduce": False}])
+@pytest.mark.filterwarnings("ignore:size_average and reduce args")
+def test_smoothed_labels_take_the_arguments_that_came_before_reduction(old: dict[str, bool]) -> None:
+    scores, labels = torch.randn(3, 6, dtype=torch.float64), torch.tensor([0, 5, 2])
+    names, rewrite = smoothed_labels.REWRITES[F.cross_entropy]
+    found = rewrite(bound(names, (scores, labels), {"label_smoothing": 0.1, **old}))
+    torch.testing.assert_close(found, F.cross_entropy(scores, labels, label_smoothing=0.1, **old))
