@@ -20,17 +20,23 @@ def main() -> None:
     # onnxsim looks for PyTorch and SymPy, uses neither to simplify, and would spend more time on loading them than on
     # the graph.
     sys.modules.update(dict.fromkeys(("torch", "sympy")))  # type: ignore[arg-type]
-
-    import onnx
-    from onnxsim import simplify
+    import onnxsim  # noqa: F401 - before the message is there
 
     message = receive(sys.stdin.buffer)
     if message is None:
         return
-    model = onnx.load(message[0]["source"])
+    write_simplified(message[0]["source"], message[0]["destination"])
+    send(answers, {})
+
+
+def write_simplified(source: str, destination: str) -> None:
+    """Write the simplified graph of ``source`` to ``destination``."""
+    import onnx
+    from onnxsim import simplify
+
+    model = onnx.load(source)
     keep_padding_apart(model)
     model, _ = simplify(model)
     cancel_scales(model)
     reshape_unit_transposes(model)
-    onnx.save(model, message[0]["destination"])
-    send(answers, {})
+    onnx.save(model, destination)

@@ -53,9 +53,13 @@ def _processors_that_stay_near() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _graphs_here() -> Iterator[None]:
-    """Judge graphs by ONNX Runtime in this process; a test that ends one in the middle sets ``IsolatedRuntime``."""
-    from in_this_process import RuntimeHere
+    """Simplify, judge and time graphs in this process; ``real_workers`` has a test do it as users do."""
+    from in_this_process import RuntimeHere, SimplifierHere, TimedHere
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attn2trt.validate.stages.ort_process.IsolatedRuntime", RuntimeHere)
+        patch.setattr("attn2trt.export.simplify.Worker", SimplifierHere)
+        patch.setattr("attn2trt.engines.timing.timed_run.TimedProcess", TimedHere)
+        # it collects garbage, which takes a second in a process that has imported PyTorch
+        patch.setattr("attn2trt.engines.timing.timed_process_child.start_peak", lambda: False)
         yield

@@ -1,47 +1,94 @@
-"""A model in this process: a test that sets the times itself, or ends none in the middle, needs no other process."""
+"""A model in this process: a test that ends none in the middle needs no other process."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attn2trt.core.channel import failure, raise_failure
 from attn2trt.core.graph import has_weights_beside
+from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.engines.isolated_child import KERNELS
 from attn2trt.engines.ort_runtime import CPU, OrtRuntime
-from attn2trt.engines.timing.runners import OrtRunner
+from attn2trt.engines.runtime import Arrays
+from attn2trt.engines.timing.runners import Runner, open_described
+from attn2trt.engines.timing.timed_process import TimedProcess
+from attn2trt.engines.timing.timed_process_child import Bench
+from attn2trt.errors import Interrupted
+from attn2trt.export.simplify_child import write_simplified
 
 
-class InThisProcess:
-    """A stand-in for ``TimedProcess``."""
+class TimedHere(TimedProcess):
+    """A stand-in for ``TimedProcess``: it loads as late, is sent the same messages, and raises the same errors.
 
-    def __init__(self, runner: OrtRunner, *, threads: int) -> None:
-        self._runtime = runner.open(threads)
+    Two sets of inputs rotate in it at most, and one call warms it up.
+    """
+
+    def __init__(self, runner: Runner, *, threads: int) -> None:
+        self._runner, self._threads = runner, threads
+        self._bench: Bench | None = None
         self.device_times: list[int] = []
 
-    def __enter__(self) -> InThisProcess:
+    def __enter__(self) -> TimedHere:
         return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bench = None
+
+    def load(self) -> dict[str, Any]:
+        if self._bench is None:
+            runner = json.loads(json.dumps(self._runner.to_json(), default=str))
+            with as_from_a_worker():
+                self._runtime = open_described(runner, self._threads)
+            self._bench = Bench(self._runtime)
+        return {"name": self._runtime.name}
+
+    def prepare(self, specs: Sequence[TensorSpec], sizes: Mapping[str, int], *, sets: int) -> None:
+        super().prepare(specs, sizes, sets=min(sets, 2))
+
+    def warm_up(self, seconds: float) -> None:
+        super().warm_up(0)
+
+    def ask(self, doing: str, header: Mapping[str, Any], arrays: Arrays | None = None) -> tuple[dict[str, Any], Arrays]:
+        self.load()
+        assert self._bench is not None
+        with as_from_a_worker():
+            answer, outputs = self._bench.answer(json.loads(json.dumps(header)), arrays or {})
+        return dict(answer), outputs or {}
+
+
+@contextlib.contextmanager
+def as_from_a_worker() -> Iterator[None]:
+    """Raise every error as a worker's parent does."""
+    try:
+        yield
+    except Exception as error:
+        raise_failure(failure(error))
+
+
+class SimplifierHere:
+    """A stand-in for the ``Worker`` that simplifies a graph."""
+
+    def __init__(self, module: str, **_: object) -> None:
+        assert module == "export.simplify_child"
+        self.how, self.output, self.exit_code = "", "", 0
+        self._message: Mapping[str, str] = {}
 
     def __exit__(self, *_: object) -> None:
         return None
 
-    @property
-    def name(self) -> str:
-        return "ONNX Runtime"
+    def tell(self, message: Mapping[str, str]) -> None:
+        self._message = message
 
-    def load(self) -> dict[str, Any]:
-        return {}
-
-    def run(self, feeds: Any) -> Any:
-        return self._runtime.run(feeds)
-
-    def prepare(self, *_: object, **__: object) -> None:
-        return None
-
-    def warm_up(self, _: float) -> None:
-        return None
-
-    def cpu_seconds(self) -> float:
-        return 0.0
+    def answer(self, doing: str) -> None:
+        try:
+            write_simplified(**self._message)
+        except Exception as error:
+            self.how, self.exit_code = f"ended with exit code 1 {doing}: {error}", 1
+            raise Interrupted(self.how) from error
 
 
 class RuntimeHere:

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from pretended_worker import pretend
+from pretended_worker import pretend, real_workers
 from small_graph import INPUT, OUTPUT, healthy
 from torch import nn
 
@@ -16,6 +16,11 @@ from attn2trt.export import simplify as room
 from attn2trt.export.precision import lower
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.own_module import from_module
+
+
+@pytest.fixture(autouse=True)
+def _as_users_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_workers(monkeypatch)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from deployed_once import HALF, PLAIN, deployed_once
 from manifest_edits import edit
+from pretended_worker import real_workers
 from quick_method import QUICK
 from wrong_weights import scale_largest
 
@@ -59,7 +60,8 @@ def rows(found: Benchmark, status: str) -> dict[tuple[str, int], Row]:
     return {(row.runtime, row.batch): row for row in found.rows if row.status == status}
 
 
-def test_a_target_is_timed_in_every_runtime_with_the_same_rules() -> None:
+def test_a_target_is_timed_in_every_runtime_with_the_same_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_workers(monkeypatch)
     found = benchmark(
         "se",
         batches=[3, 1],

@@ -13,12 +13,12 @@ import pytest
 import torch
 from in_this_process import RuntimeHere
 from manifest_edits import edit
+from pretended_worker import real_workers
 from torch import nn
 from wrong_weights import scale
 
 import attn2trt
 from attn2trt.core.tensor_spec import Axis
-from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export import simplify as simplify_room
 from attn2trt.validate.stages import ort_process
@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {"shapes": ["2x16x8x8"], "dynamic": "batch=1:2:3,height=
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
     """A bundle whose graphs are judged in processes of their own, as everybody's are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ort_process, "IsolatedRuntime", IsolatedRuntime)
+        real_workers(patch)
         return attn2trt.deploy("coord_att", out=tmp_path_factory.mktemp("deployed") / "coord_att", **SMALL)
 
 

@@ -17,7 +17,6 @@ import pytest
 from cli_run import run as run_command
 from deployed_once import COLUMNS, PLAIN, deployed_once
 from foreign_files import convolution, saved
-from in_this_process import InThisProcess
 from manifest_edits import edit
 
 import attn2trt
@@ -83,8 +82,7 @@ def fixed(deployed_fixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def take_times(patch: pytest.MonkeyPatch, times: Callable[[Sequence[str], Method], Mapping[str, Samples]]) -> None:
-    """Have graphs run in this process, and take the ``times`` of the names that are compared."""
-    patch.setattr(timed_run, "TimedProcess", InThisProcess)
+    """Take the ``times`` of the names that are compared."""
     patch.setattr(timed_run, "interleave", lambda running, method, cores: (times(list(running), method), {}))
 
 

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from cli_run import run as run_command
 from deployed_once import HALF, deployed_once
-from in_this_process import InThisProcess, RuntimeHere
+from in_this_process import RuntimeHere
 
 from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.extend import changing, extend
@@ -120,7 +120,6 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     monkeypatch.setattr(tune_plans, "BundleGraphs", Graphs)
     monkeypatch.setattr(plan_search, "PlanRunner", _runner)
     monkeypatch.setattr(timed_run, "interleave", found.interleave)
-    monkeypatch.setattr(timed_run, "TimedProcess", InThisProcess)
     monkeypatch.setattr(plan_stages, "IsolatedPlan", _as_graph)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return found

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 from cli_run import run
-from in_this_process import InThisProcess
 from quantised_nets import SHAPE, Gated
 
 import attn2trt
@@ -87,7 +86,6 @@ def gpu_at_hand(cache: Path) -> Iterator[None]:
         patch.setattr(tune_plans, "BundleGraphs", FewGraphs)
         patch.setattr(plan_search, "PlanRunner", runner)
         patch.setattr(timed_run, "interleave", interleave)
-        patch.setattr(timed_run, "TimedProcess", InThisProcess)
         patch.setattr(plan_stages, "IsolatedPlan", AsGraph)
         patch.setenv("XDG_CACHE_HOME", str(cache))
         yield

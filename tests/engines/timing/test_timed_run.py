@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from pretended_worker import real_workers
 from small_graph import INPUT, healthy
 
 from attn2trt.engines.ort_runtime import CPU
@@ -24,6 +25,11 @@ METHOD = Method(
     seconds=0.001, iterations=4, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
 )
 SIZES = {"batch": 2, "height": 4}
+
+
+@pytest.fixture(autouse=True)
+def _as_users_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_workers(monkeypatch)
 
 
 @pytest.fixture
