@@ -7,6 +7,7 @@ ten minutes.
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
 import sys
@@ -132,4 +133,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())
