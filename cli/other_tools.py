@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 _PYTORCH = ("deploy", "export", "check", "benchmark", "cost")
@@ -11,43 +11,54 @@ _RANGES = "--dynamic batch=1:8:32 (smallest, usual and largest; the same for hei
 
 
 class Row(NamedTuple):
-    """Names of other tools, what to write in their place, and the commands that take it, the first the usual one."""
+    """Names of other tools, and by what is written in their place the commands that take it, the usual one first."""
 
     names: Sequence[str]
-    instead: str
-    commands: Sequence[str]
+    answers: Mapping[str, Sequence[str]]
 
 
-# In small letters, with - for _. Of several rows of a name, that of the command holds.
+# In small letters, with - for _.
 ROWS = (
     Row(
         ("--imgsz", "--img-size", "--image-size", "--input-size", "--input-shape"),
-        "--shape 1x3x640x640 (batch, channels, height and width)",
-        _PYTORCH,
+        {"--shape 1x3x640x640 (batch, channels, height and width)": _PYTORCH},
     ),
-    Row(("--batch", "--batch-size"), "--dynamic batch=1:8:32 (smallest, usual and largest)", _PYTORCH[:3]),
-    Row(("--batch", "--batch-size"), "--batch 1,8", ("benchmark",)),
-    Row(("--batch", "--batch-size"), "--shape 8x3x224x224, the batch first", ("cost",)),
-    Row(("--batch", "--batch-size"), "--at batch=8", ("tune",)),
-    Row(("--batch", "--batch-size"), "--profile batch=1:8:32", ("compile",)),
-    Row(("--half", "--fp16"), "--precision fp16", _GRAPHS),
-    Row(("--bf16",), "--precision bf16", _GRAPHS),
-    Row(("--int8",), "--precision int8 --calibrate FOLDER, with photographs", _GRAPHS[:3]),
-    Row(("--int8",), "--precision int8", _GRAPHS[3:]),
-    Row(("--workspace",), "--workspace 4096, in MiB", ("compile", "tune")),
+    Row(
+        ("--batch", "--batch-size"),
+        {
+            "--dynamic batch=1:8:32 (smallest, usual and largest)": _PYTORCH[:3],
+            "--batch 1,8": ("benchmark",),
+            "--shape 8x3x224x224, the batch first": ("cost",),
+            "--at batch=8": ("tune",),
+            "--profile batch=1:8:32": ("compile",),
+        },
+    ),
+    Row(("--half", "--fp16"), {"--precision fp16": _GRAPHS}),
+    Row(("--bf16",), {"--precision bf16": _GRAPHS}),
+    Row(
+        ("--int8",),
+        {"--precision int8 --calibrate FOLDER, with photographs": _GRAPHS[:3], "--precision int8": _GRAPHS[3:]},
+    ),
+    Row(("--workspace",), {"--workspace 4096, in MiB": ("compile", "tune")}),
     Row(
         ("--output", "--output-dir"),
-        "-o PATH",
-        ("deploy", "export", "benchmark", "cost", "sweep", "report", "triton", "programs", "plugin"),
+        {"-o PATH": ("deploy", "export", "benchmark", "cost", "sweep", "report", "triton", "programs", "plugin")},
     ),
-    Row(("--minshapes", "--optshapes", "--maxshapes"), _RANGES, _PYTORCH[:3]),
-    Row(("--minshapes", "--optshapes", "--maxshapes"), "--profile batch=1:8:32", ("compile", "tune")),
-    Row(("--dynamic-axes",), _RANGES, _PYTORCH[:3]),
-    Row(("--weights", "--ckpt"), "--checkpoint FILE", _PYTORCH),
+    Row(
+        ("--minshapes", "--optshapes", "--maxshapes"),
+        {_RANGES: _PYTORCH[:3], "--profile batch=1:8:32": ("compile", "tune")},
+    ),
+    Row(("--dynamic-axes",), {_RANGES: _PYTORCH[:3]}),
+    Row(("--weights", "--ckpt"), {"--checkpoint FILE": _PYTORCH}),
     Row(
         ("--tolerance", "--atol", "--rtol"),
-        "--max-error NUMBER, the relative L2 error (left out: the limit of each precision)",
-        ("deploy", "check", "validate"),
+        {
+            "--max-error NUMBER, the relative L2 error (left out: the limit of each precision)": (
+                "deploy",
+                "check",
+                "validate",
+            )
+        },
     ),
 )
 # What is done without an option.
@@ -57,10 +68,11 @@ ALWAYS = {"--simplify": "leave it out: deploy and export simplify every graph"}
 def advice(option: str, command: str) -> str:
     """Return what to write in a ``command`` for another tool's ``option``; "" if the name is not known."""
     name = option.lower().replace("_", "-")
-    rows = [row for row in ROWS if name in row.names]
-    if not rows:
+    answers = next((row.answers for row in ROWS if name in row.names), None)
+    if answers is None:
         return ALWAYS.get(name, "")
-    for row in rows:
-        if command in row.commands:
-            return f"write {row.instead}"
-    return f"attn2trt {rows[0].commands[0]} takes {rows[0].instead}"
+    for instead, commands in answers.items():
+        if command in commands:
+            return f"write {instead}"
+    instead, commands = next(iter(answers.items()))
+    return f"attn2trt {commands[0]} takes {instead}"

@@ -7,72 +7,44 @@ one idea and maps functions to their argument names and rewrite in a table.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from torch.overrides import TorchFunctionMode
 
-from . import (
-    arctangents,
-    attention,
-    chunks,
-    clamped,
-    convolution,
-    distances,
-    extremes,
-    folding,
-    fourier,
-    grids,
-    leaky,
-    linear_algebra,
-    normalisation,
-    ordered,
-    pooling,
-    quantisers,
-    remainder,
-    rolling,
-    running,
-    scattering,
-    sequences,
-    size_tensors,
-    smoothed_labels,
-    squeezed,
-    taken,
-    transposed,
-    value_checks,
-)
 from .calls import Rewrite, bound
 
-_FILES: tuple[Any, ...] = (
-    pooling,
-    arctangents,
-    attention,
-    chunks,
-    clamped,
-    convolution,
-    distances,
-    extremes,
-    folding,
-    fourier,
-    grids,
-    leaky,
-    linear_algebra,
-    normalisation,
-    ordered,
-    quantisers,
-    remainder,
-    rolling,
-    running,
-    scattering,
-    sequences,
-    size_tensors,
-    smoothed_labels,
-    squeezed,
-    taken,
-    transposed,
-    value_checks,
+_FILES = (
+    "arctangents",
+    "attention",
+    "chunks",
+    "clamped",
+    "convolution",
+    "distances",
+    "extremes",
+    "folding",
+    "fourier",
+    "grids",
+    "leaky",
+    "linear_algebra",
+    "normalisation",
+    "ordered",
+    "pooling",
+    "quantisers",
+    "remainder",
+    "rolling",
+    "running",
+    "scattering",
+    "sequences",
+    "size_tensors",
+    "smoothed_labels",
+    "squeezed",
+    "taken",
+    "transposed",
+    "value_checks",
 )
 REWRITES: dict[Any, tuple[tuple[str, ...], Rewrite]] = {
-    function: entry for file in _FILES for function, entry in file.REWRITES.items()
+    function: entry for file in _FILES for function, entry in import_module(f".{file}", __package__).REWRITES.items()
 }
 
 
