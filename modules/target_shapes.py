@@ -71,8 +71,7 @@ def _of_kind(shape: Shape, default: tuple[int, ...], spec: str) -> Shape:
     if len(shape.sizes) != len(default) or shape.dtype != "float32":
         expected = "four sizes of float32, (n, c, h, w)" if is_image else f"{len(default)} sizes of float32"
         raise InputError(
-            f"received shape {'x'.join(map(str, shape.sizes))}:{shape.dtype} for {spec}; expected {expected}; write it "
-            f"as {'x'.join(map(str, default))}"
+            f"received shape {shape.unnamed} for {spec}; expected {expected}; write it as {'x'.join(map(str, default))}"
         )
     if shape.layout == "nhwc":
         raise InputError(f"received the layout nhwc for {spec}; expected (n, c, h, w), as it is built; leave it out")

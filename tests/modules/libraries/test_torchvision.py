@@ -125,7 +125,7 @@ def test_the_preprocessing_is_that_of_the_published_weights():
         ("torchvision:fasterrcnn_resnet50_fpn", r"two-stage detector: .*suppression.* use torchvision:retinanet"),
         ("torchvision:keypointrcnn_resnet50_fpn", r"two-stage detector: .* use transformers:VitPoseForPoseEstimation"),
         ("torchvision:maskrcnn_resnet50_fpn", r"two-stage detector: .* use transformers:Mask2Former"),
-        ("torchvision:r3d_18", r"received shape 2x3x64x64:float32 .* expected 5 sizes .* as 2x3x16x112x112"),
+        ("torchvision:r3d_18", r"received shape 2x3x64x64 for .*; expected 5 sizes .* as 2x3x16x112x112"),
         ("torchvision:quantized_resnet18:quantize=true", r"use torchvision:quantized_resnet18, with --precision int8"),
         ("torchvision:resnet18:weights=DEFAULT", "option weights of .* give weights with --pretrained or --checkpoint"),
         ("torchvision:fcn_resnet50:weights_backbone=DEFAULT", "received option weights_backbone of .* leave it out"),
