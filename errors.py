@@ -5,6 +5,12 @@ What others raise is put into one line here, too.
 
 from __future__ import annotations
 
+import errno
+import os
+
+# Errors of writing: of a copy's two paths, the second is the one to look at.
+WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
 
 class Attn2trtError(Exception):
     """Base of all errors below. The message is one line: what was received, what was expected, what to do next."""
@@ -62,3 +68,11 @@ def one_line(said: object, most: int | None = 200) -> str:
 def typed_line(error: BaseException, most: int = 200) -> str:
     """Return the same with the type of the error before it."""
     return one_line(f"{type(error).__name__}: {error}", most)
+
+
+def place(error: OSError) -> str | None:
+    """Return the path that an error of the system is about; of two, as of a copy without space for it, the one that
+    was to be written."""
+    is_of_written = error.errno in WRITTEN and error.filename2 is not None
+    name = error.filename2 if is_of_written else error.filename
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else None

@@ -21,7 +21,7 @@ import click
 from ..core.fork import flush
 from ..core.memory import is_shortage
 from ..core.processes import leave_if_copy, stage
-from ..errors import Attn2trtError, CheckFailed, StorageError
+from ..errors import Attn2trtError, CheckFailed, StorageError, place
 from .guard import INTERRUPTED
 from .other_tools import advice
 from .streams import drop_stdout, printable
@@ -94,7 +94,7 @@ def _explain_error(error: Exception) -> tuple[str, int]:
         return _usage(error), error.exit_code if isinstance(error, click.UsageError) else StorageError.exit_code
     lacks_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
     if isinstance(error, OSError) and not lacks_memory:
-        return _storage(error.errno, error.strerror or str(error), error.filename), StorageError.exit_code
+        return _storage(error.errno, error.strerror or str(error), place(error)), StorageError.exit_code
     # Serialisers written in Rust or C++ raise their own type with the system's words in it.
     for number in FIXES:
         if os.strerror(number) in str(error):
@@ -120,8 +120,8 @@ def _usage(error: click.ClickException) -> str:
     return f"{message}{'' if message.endswith('?') else ';'} see '{path} --help'"
 
 
-def _storage(number: int | None, reason: str, file_name: object) -> str:
-    where = f" at {os.fsdecode(file_name)}" if isinstance(file_name, str | bytes) else ""
+def _storage(number: int | None, reason: str, path: str | None) -> str:
+    where = f" at {path}" if path else ""
     fix = "check the path" if where else "check what is read and where is written"
     return f"reading or writing failed{where}: {reason}; {FIXES.get(number or 0, fix)}"
 

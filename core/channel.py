@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from .. import errors
-from ..errors import Attn2trtError, CheckFailed
+from ..errors import Attn2trtError, CheckFailed, place
 
 Message = tuple[dict[str, Any], bytes]
 
@@ -42,14 +42,22 @@ def claim_stdout() -> int:
 
 
 def failure(error: Exception) -> Mapping[str, Any]:
-    """Return the header that reports an error to the parent; one of ours keeps its type."""
+    """Return the header that reports an error to the parent; one of ours, or of the system, keeps its type."""
     kind = type(error).__name__ if isinstance(error, Attn2trtError) else ""
     text = str(error) if kind else f"{type(error).__name__}: {error}"
-    return {"error": " ".join(text.split()), "kind": kind}
+    header = {"error": " ".join(text.split()), "kind": kind}
+    if isinstance(error, OSError) and error.errno is not None:
+        return {**header, "system": [error.errno, str(error.strerror), place(error)]}
+    return header
 
 
 def raise_failure(header: Mapping[str, Any]) -> None:
-    """Raise the error that ``failure`` reports; CheckFailed for one that is not ours. Other headers do nothing."""
+    """Raise the error that ``failure`` reports; CheckFailed for one that is neither ours nor the system's.
+
+    Other headers do nothing.
+    """
+    if "system" in header:
+        raise OSError(*header["system"])
     if "error" in header:
         kind = getattr(errors, header["kind"], CheckFailed) if header["kind"] else CheckFailed
         raise kind(header["error"])

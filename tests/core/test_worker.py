@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -65,6 +66,25 @@ def test_an_error_of_ours_keeps_its_type(monkeypatch: pytest.MonkeyPatch) -> Non
             it.answer("adding")
         with pytest.raises(CheckFailed, match=r"^ValueError: odd$"):
             it.answer("adding")
+
+
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        ("OSError(errno.ENOSPC, 'full')", None),
+        ("OSError(errno.ENOSPC, 'full', 'source', None, 'copy')", "copy"),
+        ("OSError(errno.EACCES, 'denied', 'source', None, 'copy')", "source"),
+        ("OSError(errno.EACCES, 'denied', pathlib.Path('source'))", "source"),
+    ],
+)
+def test_an_error_of_the_system_stays_one(monkeypatch: pytest.MonkeyPatch, error: str, place: str | None) -> None:
+    with (
+        worker(monkeypatch, f"import errno, pathlib\nsend(answers, failure({error}))") as it,
+        pytest.raises(OSError, match=r"full|denied") as raised,
+    ):
+        it.answer("writing")
+    assert raised.value.errno == (errno.ENOSPC if "ENOSPC" in error else errno.EACCES)
+    assert raised.value.filename == place
 
 
 def test_a_time_limit_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
