@@ -1,4 +1,4 @@
-"""Agreement of two runtimes that were fed the same, and of one with its reference: asked before any is timed."""
+"""Check that a runtime agrees with its reference, and two runtimes on the same inputs, before either is timed."""
 
 from __future__ import annotations
 

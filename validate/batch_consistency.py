@@ -1,4 +1,4 @@
-"""Checks that need no truth: what a batch's rows must have to do with each other, and a run with its repetition.
+"""Checks that need no truth: the rows of a batch must not affect each other, and a repeated run must give the same.
 
 They apply to the outputs whose rows are independent in float64 PyTorch, as the reference recorded.
 
@@ -30,7 +30,7 @@ from .verdict import StageResult, not_checked, stage_result
 
 Outputs = Mapping[str, Array]
 
-# What joins the rows of a batch most often by mistake, since module.eval() does not reach a function.
+# The usual cause of rows that depend on each other: module.eval() does not reach a function.
 _MIXED = "if they should not depend on each other, look for batch_norm(..., training=True)"
 
 

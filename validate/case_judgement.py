@@ -82,7 +82,7 @@ def _settled(outputs: Mapping[str, npt.NDArray[Any]], reference: Reference) -> d
 
 
 def _misdeclared(declared: Sequence[TensorSpec], case: Case, reference: Reference) -> Iterator[Comparison]:
-    """The outputs whose declared sizes PyTorch's are not; a size that is an expression of axes is not evaluated."""
+    """Yield outputs that PyTorch gives other sizes than are declared; expressions of axes are not evaluated."""
     for spec in declared:
         shape = reference.outputs64[spec.name].shape if spec.name in reference.outputs64 else spec.shape
         pairs = zip(spec.shape, shape, strict=False)

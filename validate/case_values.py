@@ -74,8 +74,7 @@ def _floats(dtype: np.dtype[Any], shape: tuple[int, ...], kind: str, rng: np.ran
 
 
 def _normal(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Unit variance: noise plus an offset per (row, channel), of the opposite sign in every other row, and one per
-    (row, position)."""
+    """Return noise, an offset per (row, channel) with alternating sign, and one per (row, position): unit variance."""
     values = rng.standard_normal(shape, dtype=np.float32)
     if len(shape) >= 3:
         values += _channel_offsets(shape, rng)
@@ -85,8 +84,7 @@ def _normal(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.
 
 
 def _flat(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """An offset per (row, channel) with little noise around it: a channel's largest value is near its mean, so that
-    what is pooled by maximum has both signs as well."""
+    """Return an offset per (row, channel) with little noise, so that maxima of channels have both signs as well."""
     values = rng.standard_normal(shape, dtype=np.float32)
     if len(shape) >= 3:
         values *= np.float32(0.2)
@@ -103,8 +101,7 @@ def _alternating(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
 
 
 def _channel_offsets(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """One normal number per (row, channel), negated in every other row: what one row leaves behind a shut ReLU, the
-    next one shows."""
+    """Return normal numbers (row, channel), negated in every other row, which shows what a ReLU cuts in the first."""
     offsets = rng.standard_normal((*shape[:2], *(1 for _ in shape[2:])), dtype=np.float32)
     offsets[1::2] = -offsets[: offsets[1::2].shape[0] * 2 : 2]
     return offsets

@@ -56,7 +56,7 @@ class Case:
 
     @property
     def feeds(self) -> Feeds:
-        """The inputs by name, made anew by each access."""
+        """The inputs by name; each access makes new arrays."""
         return self.make()
 
     def is_for(self, io: str) -> bool:
@@ -64,7 +64,7 @@ class Case:
         return self.io in ("", io)
 
     def take(self, feeds: Feeds, rows: Sequence[int] | Array) -> Feeds:
-        """These inputs of the case with the given rows of the batch, in this order."""
+        """Return the inputs of the case with the given rows of the batch, in this order."""
         return {name: value[rows] if name in self.row_inputs else value for name, value in feeds.items()}
 
     @classmethod
@@ -243,7 +243,7 @@ class _Maker:
 
     @property
     def rows_alone(self) -> bool:
-        """A batch of one is allowed; never where another dimension is as large as the batch."""
+        """Return True if a batch of one is allowed, and no other dimension is as large as the batch."""
         is_first = not any(self.rows in spec.shape[1:] for spec in self.inputs)
         return isinstance(self.rows, str) and self.axes[self.rows].min == 1 and is_first
 

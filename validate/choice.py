@@ -75,7 +75,7 @@ class Choice:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Two runs correspond if these are equal, choice by choice."""
+        """Return what is equal in two runs that correspond, choice by choice."""
         return self.operator, self.scores.shape
 
 
@@ -110,7 +110,7 @@ def moved_scores(choice: Choice, far: Array, draw: int, generator: np.random.Gen
 
 
 def _without_best(choice: Choice, far: float) -> Array:
-    """The scores, the picked one of each row moved by ``far`` towards the others: the second wins if it lies within."""
+    """Return the scores with each row's pick moved by ``far`` towards the others, so that a second within it wins."""
     assert choice.picked is not None
     moved, picked = choice.scores.copy(), choice.picked
     step = -far if BEST[choice.operator.lower()] else far
@@ -123,7 +123,7 @@ def _without_best(choice: Choice, far: float) -> Array:
 
 
 def _neighbours_apart(choice: Choice, far: Array, draw: int) -> Array:
-    """The scores, every second one of a ranking moved up and the others down: neighbours within ``far`` change places.
+    """Return the scores, every second rank moved up and the rest down: neighbours within ``far`` change places.
 
     Two draws, which begin at the first and at the second rank, reach all pairs of neighbours.
     """

@@ -1,4 +1,4 @@
-"""One output beside the truth: the checks in their order, and the sentence that says what decided."""
+"""Compare one output with the truth: the checks in order, and the sentence that says which of them decided."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def _compare_exact(name: str, out: Array, ref64: Array, allowed: _Allowed) -> Co
 
 
 def _compare_numbers(name: str, out: Array, ref64: Array, allowed: _Allowed) -> Comparison:
-    """Whole numbers most of which rounding decides, as those of a fixed point: by how much they are off."""
+    """Compare whole numbers most of which rounding decides, as those of a fixed point, by how far they are off."""
     floor, limit = allowed.floor, allowed.limit
     off = np.abs(np.subtract(out, ref64, dtype=np.float64))
     at = _index(int(off.argmax()), off.shape)
@@ -252,7 +252,7 @@ def _compare_numbers(name: str, out: Array, ref64: Array, allowed: _Allowed) -> 
 
 
 def _compare_absolute(name: str, distance: Float64, scale: float, unit: float, allowed: _Allowed) -> Comparison:
-    """The reference is zero, or too small for the precision to tell from zero beside what was met on the way."""
+    """Compare with a reference that is zero, or that the precision cannot tell from zero beside numbers on the way."""
     at = _index(int(distance.argmax()), distance.shape)
     error = float(distance[at])
     ratio = over(error, unit)

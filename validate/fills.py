@@ -32,9 +32,9 @@ def shrunk(out: Array, ref64: Array) -> tuple[Array, Array]:
 
 
 def _written(ref64: Array) -> tuple[npt.NDArray[np.bool_], float] | None:
-    """The places of what is written, and the factor that makes it as large as the rest; None without any.
+    """Return the places of written numbers, and the factor that makes them as large as the rest; None without any.
 
-    It is two numbers or more of one magnitude.
+    Two or more numbers of one magnitude count as written.
     """
     sizes = np.abs(ref64, where=np.isfinite(ref64), out=np.zeros(ref64.shape))
     largest = float(sizes.max())

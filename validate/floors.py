@@ -34,7 +34,7 @@ def larger(floors: Mapping[str, Floor], rounded: Arrays, truth: Arrays) -> dict[
 
 
 def lost(name: str, rounded: Array, truth: Array, floor: Floor) -> Floor:
-    """Return what a run loses of an output, but for what ``floor`` leaves out; ModuleRefused if its size differs."""
+    """Return the loss of a run on an output without what ``floor`` leaves out; ModuleRefused if its size differs."""
     if rounded.shape != truth.shape:
         had, has = ("x".join(map(str, one.shape)) for one in (truth, rounded))
         raise ModuleRefused(
@@ -47,7 +47,7 @@ def lost(name: str, rounded: Array, truth: Array, floor: Floor) -> Floor:
 
 @contextmanager
 def refused_alone(precision: str) -> Iterator[None]:
-    """Have what is refused here be refused of this precision alone."""
+    """Turn a refusal of the module into one of this precision alone."""
     try:
         yield
     except ModuleRefused as error:

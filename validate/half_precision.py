@@ -97,13 +97,13 @@ class Half:
 
 
 def mark_inputs(tensors: Any) -> None:
-    """Mark what is fed: float32 operators read it as it is, all others rounded."""
+    """Mark the inputs: float32 operators read them as they are, all others rounded."""
     for tensor in tensors:
         setattr(tensor, _TAG, _INPUT)
 
 
 def mark_as(found: Any, read: Any) -> None:
-    """Mark the numbers of levels that are given for what ``read`` is, if that depends on what is fed."""
+    """Mark ``found``, the levels in place of ``read``, as an input if ``read`` depends on inputs."""
     if getattr(read, _TAG, None) is not None:
         setattr(found, _TAG, _INPUT)
 
@@ -198,7 +198,7 @@ class _Rounding:
 
 
 def _is_wide_call(name: str, args: Any) -> bool:
-    """Squares, divisions by a computed number, and averages over many elements."""
+    """Return True for squares, divisions by a computed number, and averages over many elements."""
     if name in ("mul", "mul_"):
         return args[0] is args[1]
     if name in ("div", "div_"):

@@ -49,7 +49,7 @@ class Hidden:
         self.moved[precision, name] = max(share, self.moved.get((precision, name), 0.0))
 
     def compare_whole(self, is_whole: Callable[[str], bool]) -> None:
-        """Forget what was left out in the precisions, by their names in words, that were compared whole after all."""
+        """Forget what was left out in the precisions, named in words, that were compared whole after all."""
         self.left_out = {key: share for key, share in self.left_out.items() if not is_whole(key[0])}
 
     def gate(self, module: str, operator: str, call: int, low: float, high: float) -> None:
@@ -114,7 +114,7 @@ def still_inputs(inputs: Iterable[TensorSpec]) -> list[str]:
 
 
 def _not_finite(module: nn.Module) -> list[str]:
-    """Weights as a diverged training leaves them, and buffers with NaN; minus infinity in a buffer is a mask."""
+    """Return a sentence for weights that are not finite and for buffers with NaN: infinity in these may be a mask."""
     wrong = {name: ~tensor.isfinite() for name, tensor in module.named_parameters() if _has_odd_ends(tensor)}
     buffers = module.named_buffers()
     wrong |= {name: tensor.isnan() for name, tensor in buffers if tensor.is_floating_point() and _has_odd_ends(tensor)}

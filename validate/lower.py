@@ -1,4 +1,4 @@
-"""What a precision below float32 has to be, for a module to be run as if it computed in it."""
+"""The interface of a precision below float32, in which a float32 module is run."""
 
 from __future__ import annotations
 

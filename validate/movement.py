@@ -1,4 +1,4 @@
-"""How far an output moves from input to input at the same place, beside what a graph in float32 may be off.
+"""Compare how far an output moves from input to input with how far a float32 graph may be off.
 
 The boxes of a detector that was never trained are its anchors, and vary much from place to place. If the input adds to
 them hardly more than float32 rounds, what is computed from it can be lost, and the graph passes. So it is if one of
@@ -29,7 +29,7 @@ BESIDE_ONE = "zeros"
 
 @dataclass
 class _Moved:
-    """Over the slices of an axis, or over a whole output: elements, squared distances and squared roundings."""
+    """Sums over each slice of an axis or over a whole output: elements, squared distances, squared roundings."""
 
     count: float
     squares: Float64
@@ -54,14 +54,14 @@ class _Moved:
 
     @property
     def still(self) -> npt.NDArray[np.bool_]:
-        """The slices that move, and so little that a healthy graph may lose of it what counts as lost."""
+        """Mark the slices whose movement is so small that even a healthy graph may lose it."""
         still: npt.NDArray[np.bool_] = (self.far > 0) & is_still(self.far, self.own, FLOAT32)
         return still
 
 
 @dataclass
 class Movement:
-    """Counted case by case: the distance of every row from the first one of its shape."""
+    """The distance of every row from the first one of its shape, counted case by case."""
 
     _first: dict[tuple[str, tuple[int, ...]], Array] = field(default_factory=dict)
     # of each output the whole, then its axes from 1; None for one that grows with the input
@@ -89,7 +89,7 @@ class Movement:
             self._add_alone(case.feeds, case.another(), reference)
 
     def _add_alone(self, feeds: Feeds, others: Feeds, reference: Reference) -> None:
-        """Count what each input moves if it has other values and the rest stays, unless that is known."""
+        """Count what each input moves when only its own values change, unless that is known."""
         for given, values in others.items():
             if given in self._alone or reference.run is None or np.array_equal(values, feeds[given]):
                 continue

@@ -20,11 +20,12 @@ MOST = 16
 
 @dataclass(frozen=True)
 class Overflows:
-    """What overflows in a lower precision.
+    """The modules that overflow in a lower precision.
 
     Attributes:
-        paths: The modules that do, each with those before it in float32, the first first.
-        own: Where the model's own forward does, with ``paths`` in float32: "at" the line or "in" the operator; else "".
+        paths: The modules in order; each overflows although those before it stay in float32.
+        own: The place at which the model's own forward overflows with ``paths`` in float32: "at" the line or "in" the
+            operator; "" if it does not.
     """
 
     paths: tuple[str, ...] = ()
@@ -54,9 +55,9 @@ def overflowing(single: Eager, case: Case, lower: Lower) -> Overflows:
 
 
 def _first(single: Eager, case: Case, lower: Lower, counts: list[int]) -> tuple[str, str] | None:
-    """The path of the first module one of whose operators gives more that is not finite than in float32, if any.
+    """Return the first module that gives more NaN or infinity than in float32, and the user's line or the operator.
 
-    With it comes the line of the user's at which it does, or that operator.
+    None if no module does.
     """
     found: list[tuple[str, str]] = []
 
@@ -76,8 +77,7 @@ def _first(single: Eager, case: Case, lower: Lower, counts: list[int]) -> tuple[
 
 
 def _watch(seen: Callable[[int, int, str], None]) -> AbstractContextManager[Any]:
-    """A mode that gives, of each operator of a run, its number, how many elements of its results are not finite, and
-    its name."""
+    """Return a mode that calls ``seen`` for each operator: its number, how many results are not finite, its name."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves

@@ -159,7 +159,7 @@ def _sigmoid(digits: LastDigits, x: Any) -> Any:
 def _batch_norm(
     x: Any, weight: Any, bias: Any, mean: Any, variance: Any, is_trained: bool, _momentum: float, epsilon: float
 ) -> Any:
-    """By the statistics of the input alone: what ``instance_norm`` comes down to. None for running ones."""
+    """Normalise by the input's own statistics, as ``instance_norm`` does; None if running statistics are used."""
     if mean is not None or variance is not None or not is_trained:
         return None
     turned = x.transpose(0, 1)
@@ -182,9 +182,9 @@ def _layer_norm(x: Any, shape: Sequence[int], weight: Any, bias: Any, epsilon: f
 
 
 def _normalised(flat: Any, epsilon: float) -> tuple[Any, Any, Any]:
-    """Over the last axis: the normalised values, mean and reciprocal deviation.
+    """Return the normalised values over the last axis, the mean and the reciprocal deviation.
 
-    As one product and one sum, which is what runtimes do: if the mean is large it cancels more than centring would.
+    One product and one sum, as in runtimes: if the mean is large, they cancel more than centring would.
     """
     mean = loop_sum(flat) / flat.shape[-1]
     centred = flat - mean.unsqueeze(-1)

@@ -42,7 +42,7 @@ class NodeLocation(Location):
 
 @dataclass(frozen=True)
 class Elsewhere(Location):
-    """No node: the runtime computes the graph's own float64, and the graph is another function than the truth's."""
+    """An error that no node makes: the runtime computes the graph rightly, and the graph is another function."""
 
     def __str__(self) -> str:
         return f"the runtime computes what the graph says, and the graph is not {self.detail}"

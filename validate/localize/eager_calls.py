@@ -31,7 +31,7 @@ class Moment(NamedTuple):
 
     @property
     def module_call(self) -> tuple[str, int]:
-        """The module's path and which of its calls."""
+        """Return the module's path and the number of its call."""
         return self.path, self.call
 
 
@@ -90,7 +90,7 @@ class EagerCalls(Eager):
         return self._inputs
 
     def alone(self, path: str, inputs: tuple[Any, Any], case: Case, *, rounding: Rounding = "own") -> list[Array]:
-        """The tensors that one module returns for these inputs, the rest of the model left out."""
+        """Return the tensors that one module gives for these inputs without the rest of the model."""
         import torch
         from torch.utils._pytree import tree_map
 

@@ -26,9 +26,9 @@ class Homes:
         return bool(self._view.inside(path))
 
     def home(self, moment: Moment) -> str:
-        """The module into whose nodes the one at ``moment``, which has none, was folded: the one that made its input.
+        """Return the module that the one at ``moment``, without nodes, was folded into: the one that made its input.
 
-        "" if its input is not what a module made.
+        "" if no module made its input.
         """
         entered = self._truth.entering(moment)
         if entered is None or entered.origin.kind != "leave":
@@ -42,7 +42,7 @@ class Homes:
         return moment.kind == "leave" and has_weights and not self.has_nodes(moment.path)
 
     def candidates(self, sight: Sight) -> Sequence[str]:
-        """The graph's values that a tensor at a module's boundary may be."""
+        """Return the graph's values that may stand for a tensor at a module's boundary."""
         path, _, kind, number = sight.moment
         if not path and self._graph.raised is None:
             return self._view.outputs[number : number + 1] if kind == "leave" else ()

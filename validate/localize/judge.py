@@ -1,4 +1,4 @@
-"""PyTorch's tensors held against the graph's values, one by one.
+"""Compare PyTorch's tensors with the graph's values, one by one.
 
 No naming convention is trusted, because a simplifier keeps names for values that it changed: a tensor is right if
 one of the values that it may be, in shape and place, equals it within the floor.
@@ -52,7 +52,7 @@ class Judge:
         self.moments: dict[str, Moment] = {}
 
     def judge(self, sights: Sequence[Sight], candidates: Candidates, modules: Collection[str] = ()) -> list[Judged]:
-        """Every tensor of ``sights`` against its ``candidates``; ``modules`` are those whose operators are among them.
+        """Judge each tensor of ``sights`` by its ``candidates``; ``modules`` are those whose operators are among them.
 
         A tensor without candidates, and one that float32 does not come by, is left out.
         """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 _SMALL = "exp(x) - 1 loses the digits of a small x: write it as torch.where(x > 0, x, torch.expm1(x))"
-# What an operator of ONNX loses in float32, so that runtimes may, and what to do about it.
+# The reason why runtimes may lose much in an operator of ONNX, and what to do about it.
 LOSSES = dict.fromkeys(("Elu", "Celu", "Selu"), _SMALL)
 
 

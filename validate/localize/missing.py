@@ -49,7 +49,7 @@ class Missing:
         return self._before_folded(found, entered.origin, node) if self._homes.is_folded(entered.origin) else None
 
     def _before_folded(self, found: Judged, origin: Moment, reader: Node | None) -> Location | None:
-        """Locate the input of a module with weights but no node, folded into its reader: it must be in the graph.
+        """Locate the input of a module with weights that was folded into its reader: the graph must hold it.
 
         The reader's own output is judged next.
         """
@@ -93,7 +93,7 @@ class Missing:
         return self._absent(sight.caller, text, reader, found)
 
     def _absent(self, path: str, text: str, reader: Node | None, found: Judged) -> Location:
-        """Something that has no node: the one that reads what should have gone into it stands for it."""
+        """Locate a step that has no node by the ``reader`` of what should have gone into it."""
         text += f"; {reader.name} reads what is before it" if reader else ""
         return Location.of(path, self._truth.module(path), reader, found.ratio, text)
 

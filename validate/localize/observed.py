@@ -1,4 +1,4 @@
-"""The graph's side of a case: what its values are in the runtime that gave a wrong output."""
+"""The values of a graph in one case, in the runtime that gave a wrong output."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Operators:
         return {found.values[0] for found in ops if found.is_right}
 
     def first(self, suspects: Sequence[Node]) -> list[Node]:
-        """The node to blame, and those after it that are as likely as far as PyTorch's tensors tell."""
+        """Return the node to blame, and those after it that PyTorch's tensors cannot rule out."""
         same = [other for other in suspects if other.module == suspects[0].module]
         while len(same) > 1 and self._goes_on(same[0], same[1]):
             same = same[1:]

@@ -1,4 +1,4 @@
-"""Prove a fault: cut the suspected module out of the graph and feed it what PyTorch fed its own.
+"""Prove a fault: cut the suspected module out of the graph and run it on PyTorch's inputs of that module.
 
 A fault that shows there too is proven to be there: nothing before the module can have caused it.
 """

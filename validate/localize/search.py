@@ -1,4 +1,4 @@
-"""Search back from the first wrong boundary to what is known to be right: the few nodes between hold the fault."""
+"""Search back from the first wrong boundary to values known to be right: the few nodes between hold the fault."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Search:
         return place and replace(place, boundaries=_boundaries(judged))
 
     def _narrow(self, judged: Sequence[Judged]) -> Location | None:
-        """The place behind the first boundary that is wrong for a reason that can be named."""
+        """Return the place behind the first boundary whose error has a known reason."""
         done = {found.moment.module_call for found in judged if found.is_right and found.moment.kind == "leave"}
         for found in judged:
             moment = found.moment
@@ -85,7 +85,7 @@ class _Search:
         return None
 
     def _left_in_place(self, found: Judged) -> Location | None:
-        """The node that makes what leaves a module, if the module also makes what should leave it in its place."""
+        """Locate the node that makes a module's output, if the module makes the right value as well."""
         path, wrong = found.moment.path, found.values[0]
         if found.moment.kind != "leave" or not path:
             return None
@@ -98,7 +98,7 @@ class _Search:
         return Location.of(path, module, self.view.producer[wrong], found.ratio, detail, proven=True)
 
     def _suspects(self, region: Sequence[Node]) -> list[Node]:
-        """The nodes of ``region`` for which neither PyTorch's operators vouch nor all that is computed from them."""
+        """Return the nodes of ``region`` that neither PyTorch's operators nor all that reads them vouch for."""
         self.right |= self.operators.vouched(region)
         cleared = self.view.cleared(self.right)
         return [node for node in region if not cleared.issuperset(self.view.floats(node.outputs))]
@@ -115,7 +115,7 @@ class _Search:
         return self.proof.locate(alike[0], found, judged, certain)
 
     def _raising(self, raised: Raised) -> Location:
-        """The node that does not run; or, where what it reads is not what PyTorch computes, the one that made that."""
+        """Locate the node that does not run, or the one that made its input if that differs from PyTorch's."""
         region = self.view.back(self.view.outputs, self.view.cleared(self.right))
         suspects = self._suspects(region) if region else []
         if suspects:

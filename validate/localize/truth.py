@@ -1,4 +1,4 @@
-"""PyTorch's side of a case: what every tensor is in float64, and what PyTorch's own float32 loses of it.
+"""The tensors of PyTorch in one case: each in float64, and what PyTorch's own float32 loses of it.
 
 All tensors of a model do not fit into memory at once. So the model is run again whenever some are asked for, and only
 those are kept.
@@ -60,7 +60,7 @@ class Truth:
         return self._double.paths.get(path)
 
     def entering(self, moment: Moment) -> Sight | None:
-        """The first float tensor that the call to which ``moment`` belongs was given."""
+        """Return the first float tensor that was passed to the call of ``moment``."""
         return self._entering.get(moment.module_call)
 
     def call_count(self, path: str) -> int:
@@ -101,7 +101,7 @@ class Truth:
         return (truths[0], floors.at(moment, truths[0])) if truths and moment in floors else None
 
     def alone(self, moment: Moment) -> tuple[Array, Floor] | None:
-        """The truth and the floor of a tensor that leaves a module which runs by itself, on its float32 inputs."""
+        """Return the truth and the floor of a module's output if it runs alone on its float32 inputs."""
         inputs = self._single.inputs_of(moment.path, moment.call, self.feeds, self.case)
         if inputs is None:
             return None

@@ -1,4 +1,4 @@
-"""Looking at values inside a run: as many at a time as memory allows, and fewer if looking hides the error.
+"""Show values inside a run: as many at a time as memory allows, and fewer if showing them hides the error.
 
 A value that is to be seen must be kept, and a runtime that keeps it may leave out the very fusion that is wrong.
 """
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ..arrays import Arrays
 
-# What the tensors of one pass over the model may take.
+# The most that the tensors of one pass over the model take.
 PASS_BYTES = 64 << 20
 
 T = TypeVar("T")

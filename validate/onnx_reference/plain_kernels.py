@@ -95,7 +95,7 @@ def _reduce(
     noop_with_empty_axes: int | None = None,
     is_mean: bool = False,
 ) -> Array | None:
-    """Reduce over axes that are an attribute or, from some opset on, an input."""
+    """Reduce over axes given as an attribute or, in later opsets, as an input."""
     chosen = [*(axes or ())] if given is None else given.tolist()
     if not chosen and noop_with_empty_axes:
         return None
@@ -172,7 +172,7 @@ def _instance_norm(x: Array, scale: Array, bias: Array, *, epsilon: float | None
 
 
 def _normalised(flat: Array, epsilon: float | None) -> Array:
-    """Over the last axis, as one product and one sum: a large mean cancels more than centring would."""
+    """Normalise over the last axis by one product and one sum: a large mean cancels more than centring would."""
     count = np.float32(flat.shape[-1])
     mean = loop_sum(flat) / count
     centred = flat - mean[..., None]

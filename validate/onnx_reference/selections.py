@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COMPARED = frozenset({"Greater", "Less", "GreaterOrEqual", "LessOrEqual"})
 ROUNDED = frozenset({"Round", "Floor", "Ceil", "Cast"})
 AMONG_PLACES = frozenset({"ArgMax", "ArgMin", "TopK", "NonMaxSuppression"})
-# Of what a child process is sent and answers; no name of a tensor begins with a space.
+# Names of arrays in messages to and from the child process; no name of a tensor begins with a space.
 SCORES, PICKED, FAR, PLACES = " scores/{}", " picked/{}", " far/{}", " places/{}"
 STEP, ZERO = " step/{}", " zero/{}"
 Inputs = Sequence[Any]

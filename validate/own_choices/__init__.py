@@ -1,4 +1,4 @@
-"""Judge a graph whose choices went otherwise than PyTorch's: with the same choices everything can be compared.
+"""Judge a graph that chose otherwise than PyTorch: with the same choices everything can be compared.
 
 Chance decides between scores that nearly tie, and all that is behind such a choice differs. So
 the graph is run with its choices shown. Each must be the best of the graph's own scores, exactly, by PyTorch's

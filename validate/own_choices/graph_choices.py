@@ -49,7 +49,7 @@ class ShownGraph:
 
     @property
     def picks_places(self) -> bool:
-        """True if a node picks among places, and not all among levels."""
+        """True if any node picks among places; False if all pick among levels."""
         return any(node.steps is None for node in self.nodes)
 
     def picked(self, feeds: Mapping[str, Array], shown: Mapping[str, Array]) -> list[Picked]:

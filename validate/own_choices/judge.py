@@ -178,7 +178,7 @@ class OwnChoices:
 
 @dataclass(frozen=True)
 class _Answer:
-    """Outputs that were computed already."""
+    """A runtime that answers with outputs computed before."""
 
     outputs: Mapping[str, Array]
 

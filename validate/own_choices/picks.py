@@ -1,4 +1,4 @@
-"""How many picks of a graph are others than the truth's own, and whether their scores can tell a wrong one."""
+"""Count the picks of a graph that differ from the truth's, and tell if their scores can show a wrong one."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def require_outputs(outputs: Mapping[str, Array], names: Sequence[str]) -> None:
 
 
 def _lacks_kernels(message: str) -> bool:
-    """ONNX Runtime's provider has no kernel for a type, as for bfloat16 on the CPU: nothing is wrong with the graph."""
+    """Return True if a provider lacks a kernel for a type, as for bfloat16 on the CPU: no fault of the graph."""
     return "NOT_IMPLEMENTED : Could not find an implementation" in message
 
 

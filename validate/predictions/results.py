@@ -111,14 +111,14 @@ class Predictions:
 
     @property
     def has_failed(self) -> bool:
-        """True if a limit was given and not kept, or if the images themselves keep it from being."""
+        """True if a limit was given and not kept, or if the images themselves make that impossible."""
         return self.is_judged and ("failed" in self.outcomes or bool(self.objection))
 
     @property
     def objection(self) -> str:
-        """Why no runtime can keep the limit: the reference is no number somewhere, or too few images could be used.
+        """The reason why no runtime can keep the limit: the reference is not finite, or too few images could be used.
 
-        One that could not be used may have changed, and counts so; "" without a limit.
+        An unusable image counts as changed. "" without a limit or a reason.
         """
         if self.max_flips is None:
             return ""

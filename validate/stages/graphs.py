@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..localize import Location
     from ..own_choices import OwnChoices
 
-# Finds where a graph goes wrong: its stage, itself, the recorded cases, and the names of those that fail.
+# Find the place at which a graph goes wrong: (stage, graph, recorded cases, names of those that fail) -> place.
 Locate = Callable[[Stage, OnnxGraph, Pairs, Collection[str]], "Location | None"]
 
 

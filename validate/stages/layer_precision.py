@@ -14,7 +14,7 @@ from ...engines.tensorrt.plans import Plan, graph_of, layers_name, modules_of
 from ..verdict import FAILED, PASSED, StageResult, not_checked
 from .stage import LAYERS, Stage, plan_stage
 
-# of the layers at fault so many are named
+# layers at fault that a message names
 MOST_NAMED = 5
 
 
