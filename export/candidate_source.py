@@ -1,4 +1,4 @@
-"""What candidate graphs are made of: a bundle's graph, and what that of another precision was asked for with."""
+"""The source of candidate graphs: a bundle's graph, and the options with which a lower precision was asked for."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Source:
-    """The graph that candidates are made of, and how its graph of another precision is asked for.
+    """The graph that candidates are made of, and the options of its graphs below float32.
 
     Attributes:
         graph: The graph, in float32 or with levels of its own.
         keep: Globs over modules that stay in float32.
         io: The type of the inputs and outputs.
-        ranges: The largest magnitude of each tensor that the graph hands over in 8 bits. A candidate hands over no
+        ranges: The largest magnitude of each tensor that the graph passes on in 8 bits. A candidate passes on no
             others: nobody has measured them.
     """
 

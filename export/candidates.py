@@ -134,7 +134,7 @@ def _rewritten(graph: OnnxGraph, chosen: Sequence[Choice], path: Path) -> tuple[
 
 
 def _plain_names(model: ir.Model) -> dict[str, str]:
-    """Name what was written without spaces, at which names of a plan's layers are split; returns the nodes' names."""
+    """Take spaces out of written names, since a plan's layer names are split at them; returns the nodes' new names."""
     nodes: dict[str, str] = {}
     values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
     taken = {str(one.name) for one in (*model.graph, *values)} | {*model.graph.initializers}
@@ -162,7 +162,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _inherit(modules: dict[str, tuple[str, ...]], anchor: str, removed: Sequence[str], written: Sequence[str]) -> None:
-    """Give each written node the modules of the node that it stands for first, then those of all that went."""
+    """Give each written node the modules of the node that it stands for, then those of all that were removed."""
     own = modules.get(anchor, ())
     gone = [path for name in removed for path in modules.pop(name, ())]
     modules |= dict.fromkeys(written, tuple(dict.fromkeys((*own, *gone))))

@@ -41,7 +41,7 @@ def merged_modules(
 
 
 def _taken_in(node: Wiring, makers: Mapping[str, Wiring], there: Collection[str]) -> list[str]:
-    """The tensors that were computed on the way from what a node reads to what it gives, and no longer are."""
+    """Return the tensors between a node's inputs and outputs that are no longer computed."""
     leads: dict[str, bool] = {}
 
     def leads_here(tensor: str) -> bool:
@@ -61,7 +61,7 @@ def _taken_in(node: Wiring, makers: Mapping[str, Wiring], there: Collection[str]
 
 
 def _taken_on(node: Wiring, makers: Mapping[str, Wiring], there: Collection[str]) -> list[str]:
-    """The tensors that were computed from what a node gives and constants, and no longer are, if it reads others."""
+    """Return tensors made of a node's outputs and constants that are no longer computed, if the node reads others."""
     if all(given not in makers or makers[given].reads == node.reads for given in node.gives):
         return []
 

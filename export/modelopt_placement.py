@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from .passes.pairs import Reader
 
-# What says where pairs stand: the rules of passes/place_pairs.py, or nvidia-modelopt.
+# Who places the pairs: the rules of passes/place_pairs.py, or nvidia-modelopt.
 RULES, MODELOPT = "rules", "modelopt"
 TIMEOUT_SECONDS = 1800
-# by the module that is imported, the name that pip takes
+# module -> the name of its package for pip
 PACKAGES = {
     "modelopt": "nvidia-modelopt",
     "onnx_graphsurgeon": "onnx-graphsurgeon",

@@ -19,7 +19,7 @@ OWN_DOMAINS = ("", "ai.onnx")
 _OLDEST_IR = 3
 _WEIGHTS = "deploy the module that the weights are for, by attn2trt deploy net.py --checkpoint {}"
 _PLAN = "judge a plan beside the file that it was built from, by attn2trt check model.onnx --plan {} --trust"
-# What to do with a file that is something else, by the end of its name.
+# Advice on files that are no ONNX, by the ending of their names.
 _OTHERS = {
     ".py": "deploy the module, by attn2trt deploy {}",
     ".pt2": "deploy the program, by attn2trt deploy {} --trust",

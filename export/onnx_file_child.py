@@ -138,7 +138,7 @@ def _about(model: onnx.ModelProto, shown: str) -> dict[str, Any]:
 
 
 def _leave_weights_out_of_inputs(model: onnx.ModelProto) -> None:
-    """Before IR version 4 every weight was an input with a default, which nobody feeds; the copy has version 4."""
+    """Take the weights out of the inputs and raise the IR to version 4: before that, every weight was an input."""
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     fed = [value for value in graph.input if value.name not in weights]
@@ -148,7 +148,7 @@ def _leave_weights_out_of_inputs(model: onnx.ModelProto) -> None:
 
 
 def _leave_out_other_domains(model: onnx.ModelProto) -> None:
-    """Exporters import domains that no node uses; by here none is used but ONNX's own."""
+    """Drop the imports of other domains, which exporters write though no node uses them."""
     own = next(entry for entry in model.opset_import if entry.domain in OWN_DOMAINS).version
     del model.opset_import[:]
     model.opset_import.add(domain="", version=own)
@@ -184,9 +184,9 @@ def _all_read(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def _name_nodes(graph: onnx.GraphProto, taken: set[str], seen: set[str]) -> tuple[int, int]:
-    """Give every node, in bodies too, a name of its own, beside those that are ``taken``; ``seen`` are those before.
+    """Give every node, in bodies too, a unique name that is not ``taken``; ``seen`` are the names of earlier nodes.
 
-    Returns how many had none, and how many that of another one.
+    Returns how many had no name, and how many had one that was seen.
     """
     nameless = alike = 0
     for position, node in enumerate(graph.node):

@@ -74,7 +74,7 @@ def _same_levels_again(node: onnx.NodeProto, of: onnx.NodeProto, before: Wiring,
 
 
 def _undo_constant(node: onnx.NodeProto, before: Wiring, after: Wiring, undone: onnx.ModelProto, path: Path) -> None:
-    """Have a quantiser of a constant read what it reads in the source, if both have the same levels."""
+    """Give a quantiser of a constant the constant of the source, if both have the same levels."""
     was = before.nodes[node.name]
     if before.constant(was.input[0]) is None:
         return

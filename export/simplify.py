@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
 TIMEOUT_SECONDS = 900
-# What a child says last if the machine was at fault, beside a lack of memory.
+# Words in the last line of a child that failed because of the machine, beside a lack of memory.
 _SHORTAGES = ("No space left", "Disk quota")
 
 

@@ -22,7 +22,7 @@ class Tf32Graph(LowPrecisionGraph):
 
     @property
     def lowered_modules(self) -> dict[str, tuple[str, ...]]:
-        """None: a builder allows tf32 for a whole network."""
+        """Empty: a builder allows tf32 for a whole network."""
         return {}
 
 

@@ -59,7 +59,7 @@ def rebuild(bundle: Bundle, recorded: tuple[Case, Reference] | None, progress: P
 
 
 def _unlike(built: Built, case: Case, reference: Reference) -> str:
-    """Describe how a module differs from what was recorded; "" if it does not."""
+    """Describe how a module's outputs differ from the recorded ones; "" if they do not."""
     return disagreement(built.run(case.feeds), reference.outputs64, unsettled=reference.unsettled)
 
 

@@ -26,7 +26,7 @@ from ..errors import InputError
 from ..export.modelopt_placement import MODELOPT, RULES, require_modelopt
 
 AUTO = "auto"
-# What chooses the places of pairs between products.
+# Who places pairs between products.
 PLACEMENTS = (RULES, MODELOPT)
 
 

@@ -23,7 +23,7 @@ from .versions import package_versions
 if TYPE_CHECKING:
     from torch import nn
 
-# The rooms whose code a bundle depends on.
+# The packages whose code a bundle depends on.
 _PARTS = tuple(f"{room}/**/*.py" for room in ("core", "modules", "export", "engines", "validate", "workflows"))
 
 

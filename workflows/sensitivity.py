@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from ..export.precision import LowPrecisionGraph
     from ..validate.sensitivity import LayerSensitivity
 
-# What lower precision explains; beyond the floors something else is wrong, which keeping modules does not mend.
+# Failures that lower precision explains; keeping modules in float32 does not mend others.
 BY_PRECISION = frozenset({"budget", "top1", "nan", "floor", "variation"})
-# What a comparison says if a number is not finite.
+# Failures by a number that is not finite.
 OVERFLOW = frozenset({"nan", "floor"})
 # modules that a line names, of those that lose at least this share of what the first does
 SHOWN, WORTH_NAMING = 3, 0.1

@@ -51,9 +51,9 @@ FLOAT32_OPERATORS = named(
     LpNormalization MeanVarianceNormalization LRN GridSample
     """
 )
-# Operators whose result is no float: they compare in whatever precision their operands have.
+# Operators whose result is no float: they compare in the precision of their operands.
 COMPARISONS = named("ArgMax ArgMin Greater GreaterOrEqual Less LessOrEqual Equal IsNaN IsInf")
-# Inputs that are float32 whatever the others are: what Resize takes its sizes from.
+# Inputs that ONNX wants in float32 whatever the others are: those that give Resize its sizes.
 ALWAYS_FLOAT32: Mapping[str, frozenset[int]] = {"Resize": frozenset((1, 2))}
 # An average over more elements than this is a large sum.
 SMALL_WINDOW = 64
@@ -229,8 +229,7 @@ class _Planner:
         return producer is not None and bool(self._reason.get(producer))
 
     def _look_ahead(self, node: ir.Node) -> None:
-        """Revise a node whose readers are decided: moves before lowered operators are lowered too, arithmetic between
-        float32 operators is not."""
+        """Revise a node whose readers are decided: lower a move before lowered nodes, no sum between float32 ones."""
         users = [user for value in _floats(node.outputs) for user, _ in value.uses()]
         is_output = any(value.is_graph_output() for value in node.outputs)
         wide_users = [bool(self._reason.get(user, "a graph of its own")) for user in users]
@@ -249,7 +248,7 @@ class _Planner:
             self._reason[node] = "between float32 operators"
 
     def _follow_back(self, node: ir.Node) -> None:
-        """Have levels that float32 operators alone read in float32, and so the quantiser of a weight."""
+        """Keep levels that only float32 operators read in float32, and the quantiser of a weight with them."""
         self._reason[node] = "read by float32 operators"
         maker = _value(node, 0).producer()
         if maker is not None and not self._reason.get(maker) and _value(maker, 0) not in self._from_data:

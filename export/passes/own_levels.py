@@ -51,7 +51,7 @@ class OwnLevels(ir.passes.InPlacePass):
         return str(node.name) in self.low
 
     def _split(self, graph: ir.Graph, node: ir.Node) -> None:
-        """Add a second node for the readers that want the other type than what the node gives to the others."""
+        """Add a second node for the readers that want the other type."""
         levels_by, value = node.inputs[1], node.outputs[0]
         step = None if levels_by is None else ir.convenience.get_const_tensor(levels_by)
         by_type: dict[bool, list[tuple[ir.Node, int]]] = {True: [], False: []}
@@ -75,7 +75,7 @@ class OwnLevels(ir.passes.InPlacePass):
 
 
 def _put_on_levels(graph: ir.Graph, node: ir.Node, kind: Precision) -> None:
-    """Have a quantiser read the numbers of its levels by the rounded step, if it reads a constant."""
+    """Put a constant that a quantiser reads on the levels of the rounded step."""
     tensors = [None if value is None else ir.convenience.get_const_tensor(value) for value in node.inputs]
     if any(tensor is None for tensor in tensors):
         return

@@ -74,7 +74,7 @@ def _keeps_images_separate(node: ir.Node, images: Values) -> bool:
 
 
 def _elementwise(node: ir.Node, images: Values) -> bool:
-    """Weights must be the same for every image, and images stay in line with images."""
+    """Return True if weights are the same for every image, and images meet only themselves."""
     rank = _rank(node.outputs[0])
     for value in node.inputs:
         if value in images and _rank(value) != rank:
@@ -127,7 +127,7 @@ def _gemm(node: ir.Node, images: Values) -> bool:
 
 
 def _matmul(node: ir.Node, images: Values) -> bool:
-    """A product of one image with weights, or of two maps of the same image."""
+    """Return True for a product of each image with weights, or of two maps of the same image."""
     rank = _rank(node.outputs[0])
     first, second = node.inputs
     if second not in images:
@@ -138,7 +138,7 @@ def _matmul(node: ir.Node, images: Values) -> bool:
 
 
 def _reshape(node: ir.Node, images: Values) -> bool:
-    """The first axis is kept, and with it what is of which image, since the order of numbers is."""
+    """Return True if the first axis stays: the order of numbers does, so each image keeps its own."""
     target = constant(node.inputs[1])
     return _first_only(node, images) and target is not None
 

@@ -17,21 +17,21 @@ FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT
 
 
 class Rewrite(Protocol):
-    """Another way to write what a node, with those that it takes its values from, computes."""
+    """Another way to write a node and the nodes before it that belong to it."""
 
     name: str
 
     def kind(self, node: ir.Node) -> str:
-        """Return what all nodes have in common that it pays off for alike; "" if the rewrite does not apply."""
+        """Return in words the nodes for which it pays off alike, this one among them; "" if it does not apply."""
         ...
 
     def apply(self, node: ir.Node) -> None:
-        """Replace a node of some kind in its graph, its outputs keeping their names."""
+        """Replace a node of some kind in its graph; its outputs keep their names."""
         ...
 
 
 class GraphRewrite(Protocol):
-    """Another way to write all that a graph computes, whatever other rewrites have made of its places."""
+    """Another way to write a whole graph, after the rewrites of its places."""
 
     name: str
 
@@ -40,7 +40,7 @@ class GraphRewrite(Protocol):
         ...
 
     def apply(self, graph: ir.Graph) -> None:
-        """Rewrite it, its outputs keeping their names."""
+        """Rewrite the graph; its outputs keep their names."""
         ...
 
 
@@ -139,13 +139,13 @@ def moves_by_one(node: ir.Node) -> bool:
 
 
 def take_over(new: ir.Value, old: ir.Value) -> None:
-    """Have every reader of ``old``, which is no output of the graph, read ``new``, which takes its type and shape."""
+    """Replace ``old``, which is no output of the graph, by ``new``, which takes its type and shape."""
     new.type, new.shape = old.type, old.shape
     ir.convenience.replace_all_uses_with(old, new)
 
 
 class Writer:
-    """Collects the nodes that take the place of ``old``, named after it, and puts them there."""
+    """Collect nodes, named after ``old``, and put them in its place."""
 
     def __init__(self, old: ir.Node) -> None:
         self._old = old
@@ -155,7 +155,7 @@ class Writer:
         self._graph = graph
 
     def weight(self, numbers: np.ndarray, word: str) -> ir.Value:
-        """A new weight of the graph."""
+        """Return a new weight of the graph."""
         name = f"{self._stem}{WRITTEN}{word}"
         value = ir.Value(
             name=name,
@@ -173,7 +173,7 @@ class Writer:
         word: str,
         **attributes: ir.Attr | int | str | Sequence[int],
     ) -> ir.Value:
-        """A new node with one output; ``word`` tells it from the others of this place."""
+        """Return the output of a new node; ``word`` tells it from the others of this place."""
         source = self._old.outputs[0]
         written = ir.node(op_type, inputs, attributes=attributes, name=f"{self._stem}{WRITTEN}{word}")
         written.outputs[0].name = f"{source.name}{WRITTEN}{word}"
@@ -188,17 +188,17 @@ class Writer:
         word: str,
         **attributes: ir.Attr | int | str | Sequence[int],
     ) -> ir.Value:
-        """A new node that gives whole numbers: sizes, or what is made of them."""
+        """Return the output of a new node that computes integers, as sizes are."""
         written = self.node(op_type, inputs, word, **attributes)
         written.type = ir.TensorType(ir.DataType.INT64)
         return written
 
     def number(self, value: int, word: str) -> ir.Value:
-        """A new weight of one whole number."""
+        """Return a new weight of one integer."""
         return self.weight(np.array([value], np.int64), word)
 
     def size(self, given: ir.Value | None, axis: int, size: int | None, more: int = 0) -> ir.Value:
-        """One whole number: ``size``, or where that may vary what ``given`` has along the axis and ``more``."""
+        """Return one integer: ``size``, or if that is None the size of ``given`` along the axis plus ``more``."""
         if size is not None:
             return self.number(size, f"size of axis {axis}")
         shape = self.size_along(given, axis, f"size of the input's axis {axis}")
@@ -207,16 +207,16 @@ class Writer:
         return self.integers("Add", [shape, self.number(more, f"more of axis {axis}")], f"size of axis {axis}")
 
     def size_along(self, given: ir.Value | None, axis: int, word: str) -> ir.Value:
-        """One whole number: what ``given`` has along the axis.
+        """Return one integer: the size of ``given`` along the axis.
 
-        It is cut out of the whole shape: that operator's own start and end are newer than some parsers.
+        It is cut out of the whole shape: Shape's own start and end are newer than some parsers.
         """
         shape = self.integers("Shape", [given], f"shape for the {word}")
         bounds = [self.number(axis, f"start of the {word}"), self.number(axis + 1, f"end of the {word}")]
         return self.integers("Slice", [shape, *bounds], word)
 
     def put(self, *results: ir.Value) -> None:
-        """Have the results in the place of the old node's outputs, whose names and shapes they take."""
+        """Put the results in the place of the old node's outputs, whose names and shapes they take."""
         old = self._old.outputs
         for result, value in zip(results, old, strict=True):
             result.name, result.shape = value.name, result.shape if value.shape is None else value.shape

@@ -32,7 +32,7 @@ def _atan2(y: Tensor, x: Tensor) -> Tensor:
 
 
 def _is_negative(x: Tensor) -> Tensor:
-    """Tell which are below zero, or a zero with a minus."""
+    """Return True where a number is below zero, or a negative zero."""
     return (x < 0) | (x.reciprocal() < 0)
 
 

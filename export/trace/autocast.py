@@ -19,7 +19,7 @@ DEVICE = "cpu"  # the module runs there: its settings for other devices are with
 
 
 class RefusedAutocast(TorchFunctionMode):
-    """While active, raise ModuleRefused for the first call of torch's under torch.autocast."""
+    """While active, raise ModuleRefused for the first call of torch under torch.autocast."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ def fold_weights(program: torch.export.ExportedProgram, *, distrusted_alone: boo
 
 
 class Constants:
-    """The nodes of a program that depend on weights alone; ``computed`` are those that are none themselves."""
+    """The nodes of a program that depend on weights alone; ``computed`` are those that are no weights themselves."""
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         self._values: dict[Node, Any] = _weights(program)

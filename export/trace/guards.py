@@ -64,7 +64,7 @@ class Guard:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The names of the axes that it speaks of, those that its dimensions are tied to among them."""
+        """The names of its axes, with those that its dimensions are tied to."""
         return tuple(sorted({name for symbol in self.condition.free_symbols for name in names_in(str(symbol))}))
 
     @property
@@ -120,7 +120,7 @@ class SameInFloat32(Guard):
 
     @property
     def settles(self) -> bool:
-        """No: the trace computes sizes as Python does."""
+        """False: the trace computes sizes as Python does."""
         return False
 
     def holds(self, sizes: Mapping[str, int]) -> bool:

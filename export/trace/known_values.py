@@ -21,11 +21,11 @@ from ...errors import ModuleRefused
 from ...modules.user_line import frames, line_of
 from .guards import is_dynamic
 
-# How Python asks for numbers.
+# The methods by which Python reads a tensor's numbers.
 _ASKS = frozenset({Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item, Tensor.tolist})
-# Few numbers decide a branch, and nothing large is computed twice.
+# The most elements: few numbers decide a branch, and computing large tensors twice takes time.
 _LARGEST = 4096
-# Arguments that are the same in a trace and outside of it. A size of the trace is none of them.
+# Arguments that are the same in a trace and outside of it, which a size of the trace is not.
 _PLAIN = (bool, int, float, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(None), type(...))
 
 
@@ -40,7 +40,7 @@ class _Known:
 
 
 class KnownValues(TorchFunctionMode):
-    """While active, Python's questions for numbers that the tensors of ``module`` alone decide are answered."""
+    """While active, let Python read numbers that depend on the tensors of ``module`` alone."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

@@ -51,7 +51,7 @@ class OffPath(Guard):
 
     @property
     def settles(self) -> bool:
-        """No: the trace has been run there."""
+        """False: the trace has been run there."""
         return False
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
@@ -77,7 +77,7 @@ class OnKnownPath(Guard):
 
     @property
     def settles(self) -> bool:
-        """No: a few runs show nothing of many ways."""
+        """False: a few runs show nothing of many ways."""
         return False
 
     def holds(self, sizes: Mapping[str, int]) -> bool:

@@ -1,4 +1,4 @@
-"""What a traced program tells of itself: its digest, and the sizes of its inputs."""
+"""The digest of a traced program, and the sizes of its inputs."""
 
 from __future__ import annotations
 

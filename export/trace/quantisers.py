@@ -24,7 +24,7 @@ from ..node_line import at
 from .calls import Arguments
 from .fold_weights import Constants, put_constant
 
-# What holds levels, the first that does: TensorRT reads no numbers without a sign.
+# Types of levels with their ends. The first that holds them is taken: TensorRT reads no unsigned ones.
 _TYPES = {torch.int8: (-128, 127), torch.uint8: (0, 255)}
 
 _LIBRARY = torch.library.Library("attn2trt", "FRAGMENT")  # type: ignore[no-untyped-call]

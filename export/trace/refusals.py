@@ -20,7 +20,7 @@ _LINEAR_ALGEBRA = (
     f"are written out up to {LARGEST} x {LARGEST}, of sides that are no dynamic axes; compute others before or after "
     "the graph"
 )
-# What a module can compute instead, by how the name of torch's operator begins.
+# Advice by the beginning of the name of torch's operator.
 INSTEAD = {
     "sym_stride": "strides are not in a graph: take windows with x.unfold(dim, size, step) or F.unfold",
     "as_strided": "strides are not in a graph: take windows with x.unfold(dim, size, step) or F.unfold",

@@ -152,7 +152,7 @@ VALUES: list[tuple[Any, Any]] = [
 
 
 def _counted(value: Any) -> Any:
-    """The answer of a comparison of sizes as 0 or 1; anything else as it is."""
+    """Return the answer of a comparison of sizes as 0 or 1, and anything else unchanged."""
     return torch.sym_ite(value, 1, 0) if isinstance(value, torch.SymBool) else value
 
 

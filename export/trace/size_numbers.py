@@ -21,7 +21,7 @@ from .size_functions import BUILTINS, VALUES, comparisons_count
 
 _FOREIGN = frozenset({"torch", "numpy", "attn2trt", "onnxscript", "sympy"}) | sys.stdlib_module_names
 _ABSENT = object()
-# What a module may call besides its forward.
+# Attributes with functions that a module calls besides its forward.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 

@@ -183,7 +183,7 @@ def _other_sizes(target: Target, violation: Violation) -> Mapping[str, int] | No
 
 
 def _fixed(target: Target, program: torch.export.ExportedProgram, guards: Sequence[Guard]) -> Iterator[Violation]:
-    """Axes that are numbers in ``program``, though it would hold at other sizes: its layers were traced for one."""
+    """Yield axes that are fixed in ``program`` though it holds at other sizes: a layer was traced for one size."""
     for dim, size in input_sizes(program, target.inputs):
         if isinstance(dim, str) and not is_dynamic(size):
             axis = names_in(dim)[0]
@@ -192,7 +192,7 @@ def _fixed(target: Target, program: torch.export.ExportedProgram, guards: Sequen
 
 
 def _unrolled(program: torch.export.ExportedProgram) -> str:
-    """The recurrent layer in ``program``, whose length becomes a number, or words for some other call."""
+    """Return the name of the recurrent layer in ``program`` that fixes its length, or "that call"."""
     layers = {"lstm": "nn.LSTM", "gru": "nn.GRU", "rnn_tanh": "nn.RNN", "rnn_relu": "nn.RNN"}
     called = (str(node.target).split(".")[1:2] for node in program.graph.nodes if node.op == "call_function")
     return next((layers[name[0]] for name in called if name and name[0] in layers), "that call")
@@ -233,15 +233,15 @@ def _size(value: object) -> float:
 
 
 def _unguarded(program: torch.export.ExportedProgram) -> nn.Module:
-    """The program as a module that runs at any size: whether it holds for more than torch claims is the question."""
+    """Return the program as a module that runs at any size, to see if it holds at more than torch claims."""
     runs = program.module(check_guards=False)
-    # What is left compares the sizes of inputs with the ranges to which torch narrowed them.
+    # These hooks compare the inputs with the ranges to which torch narrowed them.
     runs._forward_pre_hooks.clear()
     return runs
 
 
 def _hint(dim: str, target: Target) -> object:
-    """A size that torch may restrict as it likes: the guards say what it did, and they are judged here."""
+    """Return a size that torch may restrict: the guards tell how it did, and they are judged here."""
     ends = [size_of(dim, target.sizes(end)) for end in ("min", "max")]
     return torch.export.Dim.AUTO(min=min(ends), max=max(ends))
 

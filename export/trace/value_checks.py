@@ -14,7 +14,7 @@ from .calls import Arguments
 
 
 class _Passed:
-    """The truth of a check, as an object and by ``item``."""
+    """A check that has passed: true itself and by ``item``."""
 
     def item(self) -> bool:
         return True

@@ -19,7 +19,7 @@ from .verbs import OWN_OPTIONS, VERBS, Verb
 
 LARGEST_BYTES = 4 << 20
 MOST_JOBS = 100_000
-# What most exports of blocks and common backbones stay below, PyTorch included.
+# Most exports of blocks and common backbones take less, PyTorch included.
 DEFAULT_MEMORY_GIB = 2.0
 RESOURCES: Mapping[str, tuple[type, ...]] = {
     "cpus": (int, float),

@@ -20,7 +20,7 @@ MARKER = "sweep.json"
 RESULT = "result.json"
 OUTPUT, ERRORS = "out", "err"
 LARGEST_JSON = 256 << 20
-# What a job's folder may hold beside its document and its bundle.
+# Entries that a job's folder may hold beside its document and its bundle.
 OWN = frozenset({RESULT, OUTPUT, ERRORS, "modules", "output.json", "errors.txt"})
 WORK = ".work-"  # the folder of one attempt, beside the job's
 
