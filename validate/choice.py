@@ -62,6 +62,7 @@ class Choice:
         descending: The largest scores come first.
         is_sorted: The places of a ranking are in the order of their scores.
         grid: The levels of a quantiser.
+        margin: Of a comparison, how far each score is from what it is compared with.
     """
 
     operator: str
@@ -72,6 +73,7 @@ class Choice:
     descending: bool = True
     is_sorted: bool = True
     grid: Grid | None = None
+    margin: Array | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:

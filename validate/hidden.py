@@ -29,15 +29,17 @@ class Hidden:
 
     gates: dict[tuple[str, str, int], tuple[float, float]] = field(default_factory=dict)
     picks: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
+    compared: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
     left_out: dict[tuple[str, str], float] = field(default_factory=dict)
     moved: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def choose(self, precision: str, picks: Mapping[tuple[str, str], tuple[int, int]]) -> None:
         """Note how many picks of each choice a lower precision can change: (operator, line) -> (those, all of them)."""
-        for (operator, line), (loose, count) in picks.items():
-            known = self.picks.get((precision, operator, line), (0, 1))
-            if loose / count > known[0] / known[1]:
-                self.picks[precision, operator, line] = (loose, count)
+        _keep_larger(self.picks, precision, picks)
+
+    def compare(self, precision: str, compared: Mapping[tuple[str, str], tuple[int, int]]) -> None:
+        """Note how many comparisons with a threshold rounding can change, as ``choose`` does."""
+        _keep_larger(self.compared, precision, compared)
 
     def leave_out(self, precision: str, shares: Mapping[str, float]) -> None:
         """Note the share of each float output that is not judged, since a choice between near ties decides it."""
@@ -70,13 +72,20 @@ class Hidden:
 
     def choices(self) -> list[str]:
         """Return one sentence for every choice that a precision can move, and for every output not judged whole."""
-        return [*self._loose_picks(), *self._left_out(), *self._moved()]
+        return [*self._loose_picks(), *self._close_comparisons(), *self._left_out(), *self._moved()]
 
     def _loose_picks(self) -> list[str]:
         return [
             f"{operator}{f' at {line}' if line else ''} can pick otherwise in {precision} for {loose} of {count}, "
             "whose scores it cannot tell from the next: what is gathered by them then differs"
             for (precision, operator, line), (loose, count) in self.picks.items()
+        ]
+
+    def _close_comparisons(self) -> list[str]:
+        return [
+            f"{operator}{f' at {line}' if line else ''} can go the other way in {precision} for {loose} of {count}, "
+            "which lie within its rounding of what they are compared with"
+            for (precision, operator, line), (loose, count) in self.compared.items()
         ]
 
     def _left_out(self) -> list[str]:
@@ -101,6 +110,16 @@ class Hidden:
             if high - low < STILL
         )
         return [line if calls == 1 else f"{line} ({calls} calls)" for line, calls in found.items()]
+
+
+def _keep_larger(
+    known: dict[tuple[str, str, str], tuple[int, int]], precision: str, found: Mapping[tuple[str, str], tuple[int, int]]
+) -> None:
+    """Keep of each place the counts, (those, all of them), whose share is the largest."""
+    for (operator, line), (loose, count) in found.items():
+        before = known.get((precision, operator, line), (0, 1))
+        if loose / count > before[0] / before[1]:
+            known[precision, operator, line] = (loose, count)
 
 
 def still_inputs(inputs: Iterable[TensorSpec]) -> list[str]:

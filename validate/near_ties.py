@@ -2,8 +2,9 @@
 
 Two scores that lie closer together than rounding moves them are chosen between by chance. An integer that such a
 choice decides is not judged, as a row of class scores is not whose two best are that close; nor is a float that is
-gathered by a choice among places. The elements are found by moving the scores as far as two runs may have them from
-each other. A choice that a precision can move is named, and the share of an output that is left out is stated.
+gathered by a choice among places, or that jumps where a score crosses a threshold. The elements are found by moving the
+scores as far as two runs may have them from each other. A choice that a precision can move is named, and the share of
+an output that is left out is stated.
 """
 
 from __future__ import annotations
@@ -70,6 +71,21 @@ def loose_picks(
     return found
 
 
+def loose_comparisons(truth: Sequence[Choice], allowed: Sequence[Array]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return (operator, line) -> (comparisons that rounding can change, all of them).
+
+    Those are that lie within what is ``allowed`` of what they are compared with.
+    """
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for one, far in zip(truth, allowed, strict=False):
+        if one.margin is not None and far.any():
+            loose = int((np.abs(one.margin) <= float(far.max())).sum())
+            if loose:
+                before, count = found.get((one.operator, one.line), (0, 0))
+                found[one.operator, one.line] = (before + loose, count + one.margin.size)
+    return found
+
+
 def _near_ties(choice: Choice, picked: Array, far: float) -> int:
     """Return how many picks have a score within ``far`` of the next one."""
     scores = choice.scores.reshape(-1) if choice.dim is None else np.moveaxis(choice.scores, choice.dim, -1)
@@ -127,33 +143,45 @@ class NearTies:
 
     def floors(self, first: Outputs) -> dict[str, Floor]:
         """Return the floors of the ``first`` run, without what a choice between near ties decides."""
-        found = {}
+        found, gathered = {}, self.gathered(first)
         for name, truth in self.truth.items():
-            decided = Floor(0.0, 0.0, unsettled=self.gathered.get(name))
+            decided = Floor(0.0, 0.0, unsettled=gathered.get(name))
             found[name] = replace(lost(name, first[name], truth, decided), unsettled=decided.unsettled)
         return found
 
-    @cached_property
-    def gathered(self) -> dict[str, Mask]:
-        """The elements of float outputs that are gathered by a choice among places which rounding can change.
+    def gathered(self, first: Outputs) -> dict[str, Mask]:
+        """Return the elements of float outputs that a choice or a comparison decides which rounding can change.
 
-        Nothing of an output of which that is more than ``MOST_UNSETTLED``: so much cannot be left out.
+        Nothing of an output of which that is more than ``MOST_UNSETTLED``: so much cannot be left out. ``first`` is a
+        run of the precision.
         """
-        loose = self.loose
-        if self.hidden is not None and loose and self.precision is not FLOAT32:
-            self.hidden.choose(self.precision.words, loose)
+        compared = loose_comparisons(self.choices, self.allowed)
+        if self.hidden is not None and self.loose and self.precision is not FLOAT32:
+            self.hidden.choose(self.precision.words, self.loose)
         floats = {name: value for name, value in self.truth.items() if value.dtype.kind == "f" and value.size}
-        if not loose or not floats:
+        if not (self.loose or compared) or not floats:
             return {}
-        masks = {name: np.zeros(value.shape, np.bool_) for name, value in floats.items()}
-        for moved in self._moved:
-            for name, truth in floats.items():
-                if moved[name].shape == truth.shape:
-                    masks[name] |= _is_far(moved[name], truth, self.precision.unit_roundoff)
+        masks = {name: self._decided(name, first[name]) for name in floats}
         shares = {name: float(mask.mean()) for name, mask in masks.items() if mask.any()}
-        if self.hidden is not None:
+        if self.hidden is not None and shares:
+            if self.precision is not FLOAT32:
+                self.hidden.compare(self.precision.words, compared)
             self.hidden.leave_out(self.precision.words, {n: s for n, s in shares.items() if s <= MOST_UNSETTLED})
         return {name: masks[name] for name, share in shares.items() if share <= MOST_UNSETTLED}
+
+    def _decided(self, name: str, first: Array) -> Mask:
+        """Return the elements of an output that differ if the scores of choices are moved.
+
+        Where no more than comparisons are close, an element must jump by more than two runs may differ elsewhere. Both
+        sides of most comparisons meet, as those of a leaky ReLU.
+        """
+        truth = self.truth[name]
+        moved = [outputs[name] for outputs in self._moved if outputs[name].shape == truth.shape]
+        found = _far_in_any(moved, truth, self.precision.unit_roundoff)
+        if self.loose or not found.any() or found.all():
+            return found
+        own = lost(name, first, truth, Floor(0.0, 0.0, unsettled=found)).max
+        return _far_in_any(moved, truth, max(self.precision.unit_roundoff, self.precision.between_runs * own))
 
     def integers(
         self, first: Outputs, feeds: dict[str, Array], run: Callable[..., Outputs], seed: int
@@ -199,11 +227,17 @@ def _whole_numbers(off: Array) -> Floor:
     return Floor(float(np.sqrt(np.square(off).mean())), float(off.max()), unsettled=unsettled)
 
 
-def _is_far(moved: Array, truth: Array, unit_roundoff: float) -> Mask:
-    """Return the elements that are further from the truth than a rounding of its largest one."""
+def _far_in_any(moved: Sequence[Array], truth: Array, least: float) -> Mask:
+    """Return the elements that are far from the truth in any of the runs."""
+    found: Mask = np.any([np.zeros(truth.shape, np.bool_), *(_is_far(one, truth, least) for one in moved)], axis=0)
+    return found
+
+
+def _is_far(moved: Array, truth: Array, least: float) -> Mask:
+    """Return the elements that are further from the truth than so much of its largest one."""
     finite = np.isfinite(truth)
     largest = float(np.abs(truth, where=finite, out=np.zeros(truth.shape)).max(initial=0.0))
     with np.errstate(invalid="ignore"):
-        near = np.abs(moved - truth) <= unit_roundoff * largest
+        near = np.abs(moved - truth) <= least * largest
     far: Mask = ~(near | (moved == truth) | (np.isnan(moved) & np.isnan(truth)))
     return far

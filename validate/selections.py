@@ -150,7 +150,8 @@ def _choice(func: Any, args: Any, kwargs: Any, result: Any, line: str = "") -> C
     picked = _indices(result) if is_among_places(name) else None
     descending = bool(options.get("largest", options.get("descending", True)))
     is_sorted = bool(options.get("sorted", True))
-    return Choice(name, line, scores, picked, options.get("dim"), descending, is_sorted)
+    margin = (args[0] - args[1]).detach().to(torch.float64).numpy() if name in COMPARED else None
+    return Choice(name, line, scores, picked, options.get("dim"), descending, is_sorted, margin=margin)
 
 
 def _options(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:

@@ -178,6 +178,45 @@ def test_a_choice_without_near_ties_costs_no_further_run(monkeypatch: pytest.Mon
     assert found.floors["output"].unsettled is None
 
 
+# one row of each image lies within float16's rounding of what ``gated`` compares it with
+CLOSE = np.random.default_rng(0).uniform(0.7, 2, (2, 8, 16)).astype(np.float32) * np.array([[[1], [-1]] * 4])
+CLOSE[:, 3] = 0.5 + np.linspace(-1e-4, 1e-4, 16)
+CLOSE = CLOSE.astype(np.float32)
+
+
+def gated(threshold: float) -> Callable[[Tensor], Tensor]:
+    """Keep what is above a threshold."""
+    return lambda y: y * (y > threshold).to(y.dtype)
+
+
+def test_what_a_close_comparison_decides_is_left_out_and_said() -> None:
+    found, hidden = floors(gated(0.55), CLOSE, "fp16")
+    floor, truth = found.lower["fp16"]["output"], found.outputs64["output"]
+    assert floor.unsettled is not None
+    assert floor.unsettled[:, 3].all()
+    assert not np.delete(floor.unsettled, 3, axis=1).any()
+    assert floor.l2 < 1e-3
+    said = hidden.findings(nn.Identity())
+    assert any(
+        one.startswith("gt at ") and "go the other way in float16 for 32 of 256, which lie" in one for one in said
+    )
+    assert any("12.50% of a case's elements are not judged in float16" in one for one in said)
+
+    def judged(threshold: float) -> bool:
+        out = gated(threshold)(torch.from_numpy(CLOSE * np.float32(1.1))).numpy()
+        return compare("output", out, truth, floor, found.largest, precision=LOWER["fp16"]).passed
+
+    assert judged(0.55)
+    assert judged(0.5501)  # within the rounding: of the row that is left out
+    assert not judged(1.0)
+
+
+def test_a_close_comparison_whose_sides_meet_decides_nothing() -> None:
+    found, hidden = floors(lambda y: torch.where(y > 0.55, y, 0.1 * (y - 0.55) + 0.55), CLOSE, "fp16")
+    assert found.lower["fp16"]["output"].unsettled is None
+    assert not any("float16" in said for said in hidden.findings(nn.Identity()))
+
+
 def fixed_point(y: Tensor) -> Tensor:
     """Sixteenths of a millionth, whose last digit float32 does not have."""
     return (y.tanh() * 2.0**24).round().to(torch.int32)
