@@ -38,7 +38,7 @@ class Floor:
     slice's root mean square over the whole reference's (``channel``, axis after axis).
 
     ``unsettled`` marks the elements that rounding alone can change: an argmax whose best scores lie that close
-    together, and floats that are gathered by such a choice. Whole numbers have no loss, or, if rounding decides most of
+    together, and floats that such a choice decides. Whole numbers have no loss, or, if rounding decides most of
     them, its root mean square and its largest one in their own units.
     """
 
