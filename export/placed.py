@@ -1,7 +1,7 @@
 """8 bits from product to product, float16 elsewhere: ``model.int8-fp16.onnx`` from the float32 graph.
 
 A graph whose products alone are quantised is no faster than float16: all that stands between them moves float32.
-passes/place_pairs.py decides what is handed over in 8 bits, passes/float_policy.py what of the rest computes in
+passes/place_pairs.py decides what is passed on in 8 bits, passes/float_policy.py what of the rest computes in
 float16. placed_check.py proves that the file is the float32 graph but for that.
 
 It is a precision of its own, not an option of int8, so that a bundle can hold, judge and time both.

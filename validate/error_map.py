@@ -16,7 +16,7 @@ from .arrays import Array, Float64
 
 # Cells of a map along each axis; a larger plane is cut into so many blocks, and each cell is its block's largest error.
 MOST_CELLS = 28
-# Digits of a number in a file: a map is looked at.
+# Digits of a number in a file: few are enough for a picture.
 DIGITS = 3
 
 

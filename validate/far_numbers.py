@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-# Of this size are numbers that are there for a case that seldom comes. Those between are met by some case, and an
-# exporter that writes an activation out has others than PyTorch.
+# Numbers beyond these ends are there for inputs that seldom come. Some case reaches those between, and an exporter
+# that writes an activation out has others than PyTorch.
 TINY, HUGE = 1e-3, 1e3
 # The operators that compare with a number, add one to it, or fill with it.
 LIMITING = named("Clip Max Min Where Add Sub Mul Pad ConstantOfShape Expand")

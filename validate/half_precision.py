@@ -43,8 +43,8 @@ _MOVES = frozenset(
     ]
 )
 _FOLDED = frozenset(["native_batch_norm", "_native_batch_norm_legit_no_training", "batch_norm"])
-# PyTorch's names of what becomes an operator that some TensorRT refuses in a type. A transposed convolution has the
-# name of every convolution, and adding up overlapping windows is one, too.
+# PyTorch's names of ONNX's operators that some TensorRT refuses in a type. A transposed convolution has the name of
+# every convolution, and adding up overlapping windows becomes one, too.
 NAMES_OF = {
     "ConvTranspose": ("transposed convolution", "col2im"),
     "HardSwish": ("hardswish", "hardswish_"),

@@ -25,7 +25,7 @@ from .last_digits import LastDigits
 if TYPE_CHECKING:
     from torch import nn
 
-# The relative difference of a weight that is a parameter but for the scale of its channels.
+# The most by which a weight may differ from a parameter with scaled channels, relatively.
 ALIKE = 1e-5
 # For an operator: the index of the operand that it reads, that of its weight, and the axis of the output channels.
 PRODUCTS = {
@@ -34,10 +34,10 @@ PRODUCTS = {
     "addmm": (1, 2, 1),
     "mm": (0, 1, 1),
     "matmul": (0, 1, 1),
-    # a linear layer on maps that are no matrix in memory: its weight is repeated for each
+    # a linear layer on maps that are not contiguous: its weight is repeated for each
     "bmm": (0, 1, 2),
     "baddbmm": (1, 2, 2),
-    # what it reads are the pixels that it gathers
+    # its operand is the gathered pixels
     "deform_conv2d": (0, 1, 0),
 }
 

@@ -21,7 +21,7 @@ from .overflow import Overflows, overflowing
 if TYPE_CHECKING:
     from torch import nn
 
-# The verdict judges every case; these decide what is worth writing.
+# The most cases that decide which graphs are worth writing; the verdict judges every case.
 MOST_CASES = 4
 
 

@@ -46,7 +46,7 @@ class BatchChoice:
         return f"fixed at {batch}: {self._refused}" if self._refused else f"{batch} by default"
 
     def target_of(self, bundle: Bundle) -> Target:
-        """Return the target with the inputs of a bundle that was made of one of those to be tried."""
+        """Return the target, of those to be tried, that has the inputs of the bundle."""
         targets = (self.target, *self._left)
         same = (one for one in targets if [spec.to_json() for spec in one.inputs] == bundle.manifest["inputs"])
         return next(same, self.target)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def from_bundle(
     bundle: Bundle, folder: Path, runtimes: Sequence[str], *, backbone: bool = True, progress: Progress
 ) -> list[Variant]:
-    """Return what a bundle holds and, if PyTorch is here and the bundle says how, what it was made of.
+    """Return the graphs of a bundle and, if PyTorch is here and the bundle says how, the module that it was made of.
 
     Everything is read from checked copies in ``folder``, so that a bundle which is replaced meanwhile changes nothing.
 
@@ -88,7 +88,7 @@ def _files_of(bundle: Bundle, runtimes: Sequence[str]) -> list[str]:
 def _own_runners(
     bundle: Bundle, recorded: tuple[Case, Reference] | None, runtimes: Sequence[str]
 ) -> dict[str, Runner | str]:
-    """Return the runners of what was made of the bundle's graph: its tuned graph and its plans."""
+    """Return the runners of the tuned graph and of the plans."""
     found: dict[str, Runner | str] = {}
     for name in runtimes:
         kind = RUNTIMES[name]

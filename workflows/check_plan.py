@@ -337,5 +337,5 @@ def _library(folder: Path, header: PlanHeader) -> PluginLibrary:
 
 
 def _for(pairs: Pairs, io: str) -> Iterator[Any]:
-    """Yield the cases for a plan whose float inputs have this type; it is fed as float32 what the type holds."""
+    """Yield the cases for a plan with float inputs of this type, as float32 arrays of numbers that the type holds."""
     return ((replace(case, io=""), reference) for case, reference in pairs() if case.is_for(io))

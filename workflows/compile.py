@@ -110,7 +110,7 @@ def _built(bundle: Bundle, request: PlanRequest, report: Progress) -> CompiledBu
 def _require_possible(
     bundle: Bundle, precision: str, options: BuildOptions, capabilities: str | None, *, tuned: bool
 ) -> None:
-    """Raise InputError for what no TensorRT could do, before one is asked for that this machine may lack."""
+    """Raise InputError for what no TensorRT can do, before one is required that this machine may lack."""
     builders = tuple(FLAVOURS.values()) if capabilities is None else (RTX,)
     if len(builders) == 1:
         options.require_for(builders[0])

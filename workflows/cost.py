@@ -1,4 +1,4 @@
-"""``cost``: what a block costs in its backbone, beside what it must cost on this machine."""
+"""``cost``: measure what a block costs in its backbone, and the least that it can cost on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do a verb's work with PyTorch's default device as it is by default, whatever a notebook has set."""
+"""Run a command's work with PyTorch's default device on the CPU, whatever a notebook has set."""
 
 from __future__ import annotations
 

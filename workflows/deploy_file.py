@@ -67,7 +67,7 @@ class FileTarget:
     most_cases: int | None = None
 
     def require_sense(self, request: DeployRequest, *, example_inputs: Any, layout: Any) -> None:
-        """Raise InputError for what is meant for a PyTorch module."""
+        """Raise InputError for arguments that need a PyTorch module."""
         weights = request.weights
         given = {
             "example_inputs": example_inputs is not None,

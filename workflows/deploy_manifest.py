@@ -1,4 +1,4 @@
-"""The entries of a bundle's manifest about what was deployed and what was found of it."""
+"""The manifest's entries on the deployed target and its verdict."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ class PrecisionRequest:
 
     @property
     def lower(self) -> tuple[str, ...]:
-        """The precisions below float32: those asked for, or those that are tried in this order."""
+        """The precisions below float32: those asked for, or those to try, in this order."""
         return TRIED if self.chooses else parse_precisions(self._names)
 
     @property

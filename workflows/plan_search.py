@@ -299,7 +299,7 @@ class PlanSearch:
         return Found(self.plans[best] if is_better else None, tuning if is_better else replace(tuning, chosen=()))
 
     def _kept(self, best: Candidate) -> list[Trial]:
-        """Return the trials; kept are those that the best consists of."""
+        """Return the trials; those that the best plan consists of are marked as kept."""
         return [
             replace(trial, kept=set(one) <= set(best) and trial.difference.is_faster)
             for one, trial in self.trials.items()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PrecisionWriter:
-    """Writes a model's graphs below float32 into ``folder``; what int8 is calibrated on is run once.
+    """Writes a model's graphs below float32 into ``folder``; the inputs that calibrate int8 are run once.
 
     Attributes:
         request: The precisions and how they are written.
@@ -108,7 +108,7 @@ class PrecisionWriter:
 
 
 def floor_of(low: LowPrecisionGraph) -> Lower:
-    """Return what the reference has to measure so that this graph can be judged."""
+    """Return the precision whose floors the reference must measure to judge this graph."""
     from ..validate.half_precision import Half
     from ..validate.quantized import EightBit
     from ..validate.tf32 import Tf32
@@ -129,14 +129,14 @@ def floor_of(low: LowPrecisionGraph) -> Lower:
 
 
 def rest_of(low: LowPrecisionGraph) -> Half:
-    """Return the half precision of what a graph does not quantise, which a module of PyTorch can be run in."""
+    """Return the half precision, of what a graph does not quantise, in which a module of PyTorch can run."""
     from ..validate.half_precision import Half
 
     return Half(PRECISIONS[low.precision].rest, low.kept_within, low.kept_exactly, io=low.graph.io)
 
 
 def rounding_of(low: PlacedGraph) -> Rounding:
-    """Return what the nodes of the float32 graph lose in a graph with 8 bits between its products."""
+    """Return the rounding of the float32 graph's nodes in a graph with 8 bits between its products."""
     from ..validate.onnx_reference.rounding import placed_rounding
 
     products = [product.node for product in low.products]

@@ -32,7 +32,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Tried:
-    """One attempt: the precision, the modules that stayed in float32 for it, and what came of it."""
+    """One attempt: the precision, the modules that stayed in float32, and the outcome."""
 
     precision: str
     kept: tuple[str, ...]

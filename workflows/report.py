@@ -128,7 +128,7 @@ def record(bundle: Bundle, entries: Mapping[str, Any], note: Note) -> None:
 
 
 def _content(bundle: Bundle) -> list[str]:
-    """Return the hashes of what a measurement is about."""
+    """Return the hashes of the files that a measurement depends on."""
     return [bundle.manifest["files"][name]["sha256"] for name in (*bundle.graph_files, REFERENCE)]
 
 

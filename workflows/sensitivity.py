@@ -39,7 +39,7 @@ WIDER = {FP16: BF16, INT8_FP16: INT8}
 
 
 def is_by_precision(stage: StageResult) -> bool:
-    """Tell whether nothing of a failed stage is wrong but what a lower precision loses."""
+    """Return True if a failed stage has no failures but those that a lower precision explains."""
     return bool(stage.comparisons) and all(
         found.which in BY_PRECISION for _, found in stage.comparisons if not found.passed
     )

@@ -1,4 +1,4 @@
-"""The tensors that a graph hands over in 8 bits, and which of them share a scale."""
+"""The tensors that a graph passes on in 8 bits, and which of them share a scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Reader = tuple[str, int]  # the name of a node, and which of its inputs
 
 @dataclass(frozen=True)
 class Pairs:
-    """The tensors that are handed over in 8 bits.
+    """The tensors that are passed on in 8 bits.
 
     Attributes:
         readers: The inputs that read 8 bits of each tensor, by its name.

@@ -5,7 +5,7 @@ read again. The rules are NVIDIA's for explicit quantisation ("Q/DQ placement re
 
 - what a quantised product reads has a pair, and every other reader of it reads the same 8 bits (the residual, a gate);
 - no pair stands between a product and the activation or addition that is fused with it;
-- of an addition of two products one is fused with it, the last; the other hands over 8 bits;
+- of an addition of two products one is fused with it, the last; the other passes on 8 bits;
 - a map that several kernels read, or that is pooled, has a pair: a squeeze and its gate read 8 bits;
 - so has one that is concatenated, split, turned or moved otherwise for a product or a pooling;
 - what pools, concatenates or moves 8 bits gives 8 bits; maximum pooling and moves have one scale on both sides, and so

@@ -1,4 +1,4 @@
-"""Judge whether TensorRT parses and builds every graph that is handed over, on a machine without a GPU."""
+"""Judge whether TensorRT parses and builds every deployed graph, on a machine without a GPU."""
 
 from __future__ import annotations
 

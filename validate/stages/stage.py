@@ -11,8 +11,8 @@ from typing import Any
 from ...core.precision import FP32, PRECISIONS
 from ...engines.tensorrt.flavours import FLAVOURS
 
-# ONNX Runtime without optimisations, on the graph as PyTorch exported it and on the one that is handed over; ONNX
-# Runtime as production runs it; and with the graph that `tune` wrote.
+# ONNX Runtime without optimisations on the graph as PyTorch exported it and as it is deployed; ONNX Runtime as
+# production runs it; and with the graph that `tune` wrote.
 EXPORTED, WRITTEN, ORT_CPU, ORT_TUNED = "torch → onnx", "simplified", "onnxruntime cpu", "onnxruntime cpu, tuned"
 ORT_CUDA, ORT_TENSORRT = "onnxruntime cuda", "onnxruntime tensorrt"
 # The file of somebody else, node by node, without optimisations.
