@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from attn2trt.export.trace import antialiased, arctangents, attention, fourier, scattering, smoothed_labels
+from attn2trt.export.trace import antialiased, arctangents, attention, cross_entropy, fourier, scattering
 from attn2trt.export.trace.calls import bound
 from attn2trt.export.trace.folding import fold
 from attn2trt.export.trace.grids import linspace
@@ -200,29 +200,33 @@ def test_a_level_leaves_nothing_in_the_other_waves(function: Callable[..., torch
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("is_weighted", [True, False])
 @pytest.mark.parametrize("shape", [(6,), (3, 6), (3, 6, 4, 5)])
-def test_smoothed_labels_give_pytorchs_cross_entropy(shape: tuple[int, ...], is_weighted: bool, reduction: str) -> None:
+def test_cross_entropy_is_pytorchs(shape: tuple[int, ...], is_weighted: bool, reduction: str) -> None:
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(shape, generator=generator, dtype=torch.float64)
     options = {"label_smoothing": 0.1, "reduction": reduction}
     options |= {"weight": torch.arange(1.0, 7, dtype=torch.float64)} if is_weighted else {}
-    names, rewrite = smoothed_labels.REWRITES[F.cross_entropy]
+    names, rewrite = cross_entropy.REWRITES[F.cross_entropy]
     labels = torch.randint(0, 6, (*shape[:1], *shape[2:]) if len(shape) > 1 else (), generator=generator)
     shares = scores.softmax(min(1, len(shape) - 1))
     for target, more in (
         (labels, {"ignore_index": 3}),
+        (labels, {"label_smoothing": 0.0, "ignore_index": 3}),
         (labels, {}),
         (shares, {}),
         (shares, {"label_smoothing": 0.0}),
     ):
         found = rewrite(bound(names, (scores, target), {**options, **more}))
         torch.testing.assert_close(found, F.cross_entropy(scores, target, **{**options, **more}), equal_nan=True)
-    assert rewrite(bound(names, (scores, labels), {})) is None
+    names, rewrite = cross_entropy.REWRITES[F.nll_loss]
+    del options["label_smoothing"]
+    found = rewrite(bound(names, (scores, labels), options))
+    torch.testing.assert_close(found, F.nll_loss(scores, labels, **options))
 
 
 @pytest.mark.parametrize("old", [{"size_average": True}, {"size_average": False}, {"reduce": False}])
 @pytest.mark.filterwarnings("ignore:size_average and reduce args")
 def test_smoothed_labels_take_the_arguments_that_came_before_reduction(old: dict[str, bool]) -> None:
     scores, labels = torch.randn(3, 6, dtype=torch.float64), torch.tensor([0, 5, 2])
-    names, rewrite = smoothed_labels.REWRITES[F.cross_entropy]
+    names, rewrite = cross_entropy.REWRITES[F.cross_entropy]
     found = rewrite(bound(names, (scores, labels), {"label_smoothing": 0.1, **old}))
     torch.testing.assert_close(found, F.cross_entropy(scores, labels, label_smoothing=0.1, **old))

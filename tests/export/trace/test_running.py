@@ -35,6 +35,7 @@ FUNCTIONS: tuple[Callable[[Tensor], Any], ...] = (
     ),
     lambda x: x.clamp(-x.shape[0], 1.5) + x.long().clamp(False, x.shape[1] / 2).to(x.dtype),
     lambda x: F.cross_entropy(x, x.roll(1, 0).softmax(1), label_smoothing=0.1, reduction="none"),
+    lambda x: F.cross_entropy(x, x.argmax(1), reduction="none")[:, None] + F.nll_loss(x, x.argmin(1), reduction="none"),
     lambda x: F.rrelu(x) + nn.RReLU(0.1, 0.2).eval()(x),
     lambda x: (
         torch.take_along_dim(x, x[:, :2].argsort(), 1) + torch.take_along_dim(x[:, :2], x[:1, :2].argmin(1, True), 1)
