@@ -22,7 +22,7 @@ ORDINARY = ("normal", "random_int", "image")
 
 
 class Fed(Protocol):
-    """The description of what is fed: the inputs, the ranges of their axes, and how photographs become inputs."""
+    """The description of the inputs: their types, the ranges of their axes, and how photographs become inputs."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]: ...
@@ -34,7 +34,7 @@ class Fed(Protocol):
 
 @dataclass(frozen=True)
 class CalibrationInputs:
-    """``make`` gives all of them anew at every call; ``words`` describe them."""
+    """Each call of ``make`` gives all of the inputs again; ``words`` describe them."""
 
     make: Callable[[], Iterable[Feeds]]
     words: str

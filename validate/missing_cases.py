@@ -1,4 +1,4 @@
-"""The cases that the ranges of a bundle ask for, and that its manifest lost: what they would show is not judged."""
+"""Find cases that the ranges of a bundle ask for and its manifest lacks: what they would show is not judged."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from .sweeps.matrix import Job, jobs_of
 from .sweeps.results import Result, Results
 
 RETRIES = 2
-# How long a job waits for a node that can run it, on a cluster whose nodes come and go.
+# The seconds that a job waits for a node that can run it, on a cluster whose nodes come and go.
 PATIENCE_SECONDS = 60.0
 TABLE, PAGE = "sweep.csv", "report.html"
 

@@ -122,7 +122,7 @@ class _Between:
         return right, wrong
 
     def _received(self, group: Sequence[str], expected: Arrays, moved: Arrays) -> Arrays:
-        """The other side's values in runs whose outputs differ."""
+        """Return the other side's values, from runs whose outputs differ."""
         received, hiding = watch(
             group,
             lambda names: self.view.values_at(self.opener, self.feeds, names),
@@ -158,7 +158,7 @@ class _Between:
         )
 
     def _alone(self, node: Node) -> Comparison | None:
-        """One node of the other side on what the reference feeds it."""
+        """Run one node of the other side on the reference's values."""
         outputs = self.view.floats(node.outputs)
         inputs = [name for name in node.inputs if name not in self.feeds]
         if not outputs or not {*inputs, *outputs} <= self.truth.producer.keys():

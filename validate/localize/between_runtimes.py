@@ -1,4 +1,4 @@
-"""The node of a graph at which a runtime leaves the graph's own float64: without PyTorch, and without its modules."""
+"""Find the node at which a runtime leaves the graph's own float64, without PyTorch and its modules."""
 
 from __future__ import annotations
 

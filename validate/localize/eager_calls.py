@@ -1,4 +1,4 @@
-"""PyTorch's values on the way: the tensors at every module's boundary, and inside chosen modules every operator's.
+"""PyTorch's values inside a run: the tensors at every module's boundary, and in chosen modules every operator's.
 
 Tensors are shown to a visitor while they exist and are not kept here.
 """

@@ -18,7 +18,7 @@ MOST_RUNS = 12  # of the whole graph: all pairs of one Split in four with anothe
 
 
 class Exchanged:
-    """Exchanges outputs back, and runs the whole graph."""
+    """Exchange outputs back and run the whole graph."""
 
     def __init__(self, truth: Truth, graph: Observed) -> None:
         self._truth, self._graph, self._view = truth, graph, graph.view

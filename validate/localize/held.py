@@ -1,4 +1,4 @@
-"""The modules of PyTorch whose outputs a graph holds, if the graph is another function than the module."""
+"""Find the modules of PyTorch whose outputs a graph holds, if the graph is another function than the module."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _l2(value: Array) -> float:
 
 @dataclass(frozen=True)
 class _Output:
-    """Hold what a module returns in float64, and how far from it a value may be, in L2."""
+    """A module's output in float64, and the L2 distance within which a value counts as that output."""
 
     value: Array
     allowed: float

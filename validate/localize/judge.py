@@ -45,7 +45,7 @@ class Judged:
 
 
 class Judge:
-    """Compares; ``moments`` tells for every value that was found right when PyTorch had it."""
+    """Compare tensors with values; ``moments`` has for every right value the moment at which PyTorch had it."""
 
     def __init__(self, truth: Truth, graph: Observed) -> None:
         self._truth, self._graph = truth, graph

@@ -21,7 +21,7 @@ from .watching import passes
 
 
 class Missing:
-    """Names what a wrong boundary lacks."""
+    """Locate what a wrong boundary lacks."""
 
     def __init__(self, truth: Truth, graph: Observed, homes: Homes, judge: Judge, proof: Proof) -> None:
         self._truth, self._view = truth, graph.view

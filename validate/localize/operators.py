@@ -14,7 +14,7 @@ from .truth import Truth
 
 
 class Operators:
-    """Vouches for values, and remembers for which it could not."""
+    """Vouch for values by PyTorch's operators, and remember those that none could vouch for."""
 
     def __init__(self, truth: Truth, graph: Observed, homes: Homes, judge: Judge) -> None:
         self._truth, self._graph, self._view = truth, graph, graph.view

@@ -16,7 +16,7 @@ from .lowering import Lowering
 REWRITES: tuple[Rewrite, ...] = found_rewrites("REWRITES", __name__)
 LOWERINGS: tuple[Lowering, ...] = found_rewrites("LOWERINGS", __name__)
 
-# What is tried first: it saved most where it was timed or counted.
+# Tried first: these saved most where they were timed or counted.
 FIRST = (
     *("means in half precision", "gate widened to a row by a product", "gate as 1x1 convolutions"),
     *("row and column means as pooling", "products at the border in float32", "one product of a sum"),
