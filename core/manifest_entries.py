@@ -19,10 +19,10 @@ def _text(expected: str, pattern: str) -> Is:
 
 def _is_numeral(value: Any) -> bool:
     try:
-        float(value)
+        is_negative = float(value) < 0
     except (TypeError, ValueError, OverflowError):
         return False
-    return isinstance(value, str) or is_number(value)
+    return not is_negative and (isinstance(value, str) or is_number(value))
 
 
 def _is_range(value: Any) -> bool:
@@ -43,7 +43,7 @@ def _is_precision(value: Any) -> bool:
     return isinstance(value, str) and value in PRECISIONS
 
 
-Number = Annotated[float | str, Is("a number", _is_numeral)]  # strict JSON has no infinity: "inf", "nan"
+Number = Annotated[float | str, Is("a number of 0 or more", _is_numeral)]  # strict JSON has no infinity: "inf", "nan"
 Sha256 = Annotated[str, _text("64 hexadecimal digits", "[0-9a-f]{64}")]
 Dtype = Annotated[str, _text("a dtype", r"u?int(8|16|32|64)|float(16|32|64)|bfloat16|bool")]
 GraphFile = Annotated[str, _text("the name of a graph", r"model[\w.+-]*\.onnx")]

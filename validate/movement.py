@@ -8,7 +8,7 @@ several inputs adds hardly anything to what the others do: each is drawn again b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +25,7 @@ from .slices import ENOUGH_IN_FLOAT32, is_still, listed, rounding
 
 # Without two ordinary inputs, as of a fixed shape with one image, the other is this one.
 BESIDE_ONE = "zeros"
+Run = Callable[[dict[str, Array]], dict[str, Array]]
 
 
 @dataclass
@@ -86,15 +87,15 @@ class Movement:
                 found = _distances(name, truth, start, reference, rows)
                 _count(self._ordinary if is_ordinary else self._beside, name, found)
         if is_ordinary and case.another is not None and reference.run is not None:
-            self._add_alone(case.feeds, case.another(), reference)
+            self._add_alone(case.feeds, case.another(), reference, reference.run)
 
-    def _add_alone(self, feeds: Feeds, others: Feeds, reference: Reference) -> None:
+    def _add_alone(self, feeds: Feeds, others: Feeds, reference: Reference, run: Run) -> None:
         """Count what each input moves when only its own values change, unless that is known."""
         for given, values in others.items():
-            if given in self._alone or reference.run is None or np.array_equal(values, feeds[given]):
+            if given in self._alone or np.array_equal(values, feeds[given]):
                 continue
             try:
-                outputs = reference.run({**feeds, given: values})
+                outputs = run({**feeds, given: values})
             except (CheckFailed, ModuleRefused):  # inputs that do not go together
                 continue
             if all(np.array_equal(outputs[name], truth) for name, truth in reference.outputs64.items()):

@@ -179,6 +179,7 @@ def test_what_is_no_manifest_is_bad_input(whole: Path, text: str, tmp_path: Path
         ({"cases": [{**case(0), "sizes": []}]}, "'sizes', []; expected a dict"),
         ({"cases": [{**case(0), "sizes": {}}]}, "'sizes'; expected one for 'batch'"),
         ({"cases": [{**case(0), "outputs": []}]}, "expected the inputs and outputs of the graph"),
+        ({"cases": [{**case(0), "largest": "-1.0"}]}, "'largest', \"-1.0\"; expected a number of 0 or more"),
         ({"plans": 5}, "no usable 'plans', 5; expected a list"),
         ({"precisions": {"fp16": {"file": "infer.py"}}}, "expected the name of a graph"),
         ({"tuned": {"file": "infer.py"}}, "expected the name of a graph"),
