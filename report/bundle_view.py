@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ VALIDATED: Final = "validated"
 BENCHMARK: Final = "benchmark"
 COST: Final = "cost"
 PREDICTIONS: Final = "predictions"  # within VALIDATED
+# What of a recorded command its reader is not to type again: given twice it is refused, and JSON is for programs.
+_NOT_AGAIN = re.compile(r" (?:--precision[= ]\S+|--force|--json)(?= |$)")
 
 Section = TypeVar("Section")
 
@@ -208,7 +211,7 @@ def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
     lower = next(iter(bundle.precisions), bundle.precision)
     is_file = "onnx_file" in bundle.manifest
     target = name if is_file else f"{name}{_shapes(bundle)}"
-    deployed = bundle.manifest.get("command") or f"attn2trt deploy {target}"
+    deployed = _NOT_AGAIN.sub("", bundle.manifest.get("command") or f"attn2trt deploy {target}")
     # cost holds a module's blocks against the plain backbone, and an ONNX file has neither
     of_module = {"cost": f"attn2trt cost {target} -o cost.json && attn2trt report {path} --add cost.json"}
     return {

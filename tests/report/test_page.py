@@ -12,11 +12,12 @@ import pytest
 
 from attn2trt.core.bundle import Bundle
 from attn2trt.errors import InputError
+from attn2trt.report.bundle_view import bundle_view
 from attn2trt.report.page import page
 from attn2trt.validate.predictions.results import Predictions
 from attn2trt.validate.verdict import Verdict
 
-VOID = {"meta", "link", "br", "rect", "line", "path"}
+VOID = {"meta", "link", "br", "wbr", "rect", "line", "path"}
 
 
 class Balance(HTMLParser):
@@ -95,6 +96,14 @@ def test_every_section_is_filled(full: Bundle) -> None:
         full.manifest["files"]["model.onnx"]["sha256"],
     ):
         assert part.replace(" ", "") in text.replace(" ", ""), part
+
+
+@pytest.mark.parametrize("options", ["", " --precision fp32", " --precision=fp32 --json --force"])
+def test_the_command_for_a_lower_precision_has_no_option_twice(tmp_path: Path, options: str) -> None:
+    command = f"attn2trt deploy se{options} --for=none"
+    bundle = page_sample.write(tmp_path / "mine", shown={"command": command})
+    again = bundle_view(bundle, bundle.path, number=1).commands["deploy"]
+    assert again == "attn2trt deploy se --for=none --precision fp32,fp16 --force"
 
 
 def test_nothing_in_it_runs_or_asks_the_network(full: Bundle) -> None:
