@@ -18,6 +18,7 @@ from .options import debug_option, verbose_option
 from .parameters import refuse_empty, refuse_missing_value, refuse_not_utf8, refuse_repeated
 
 COMPLETION = "_ATTN2TRT_COMPLETE"  # what click reads, for the name of the program
+PRINTING = frozenset({HELP, *HELP_OPTIONS, "list", "show", "doctor"})  # they do nothing else
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
     *("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify", "check"),
@@ -101,8 +102,12 @@ class LazyGroup(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         extra.setdefault("obj", CommandLine(arguments))  # what a bundle says of how it was made
-        # The flag is read from the arguments themselves: parsing them may be what fails.
-        finish(lambda: super(LazyGroup, self).main(arguments, *rest, **extra), debug="--debug" in arguments)
+        # Both are read from the arguments themselves: parsing them may be what fails.
+        finish(
+            lambda: super(LazyGroup, self).main(arguments, *rest, **extra),
+            debug="--debug" in arguments,
+            only_prints=not PRINTING.isdisjoint(arguments),
+        )
 
 
 @click.group(

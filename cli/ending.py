@@ -42,9 +42,10 @@ NUMBERS = {"integer": "whole number", "float": "number"}
 _NO_NUMBER = re.compile(r"is not a valid (integer|float)(?: range)?$")
 
 
-def finish(call: Callable[[], Any], *, debug: bool = False) -> NoReturn:
+def finish(call: Callable[[], Any], *, debug: bool = False, only_prints: bool = False) -> NoReturn:
     """Exit with the code that ``call`` returns, 0 if that is no number, or with the one that its error has.
 
+    Of a call that ``only_prints``, no line says that its reader had enough, as ``head`` does: nothing is left undone.
     No command raises SystemExit: one that comes here is user code's, which has not decided about this command.
     """
     try:
@@ -54,9 +55,17 @@ def finish(call: Callable[[], Any], *, debug: bool = False) -> NoReturn:
     except BaseException as error:
         leave_if_copy()
         drop_stdout()
+        if only_prints and _had_enough(error):
+            sys.exit(StorageError.exit_code)
         message, exit_code = explain(error)
         sys.exit(_fail(message, exit_code, error, debug))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _had_enough(error: BaseException) -> bool:
+    """True if the reader of stdout has gone; of a pipe that is opened by name, the error has that name."""
+    found = error.__cause__ or error
+    return isinstance(found, BrokenPipeError) and found.filename is None
 
 
 @contextmanager

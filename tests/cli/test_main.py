@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import pytest
@@ -229,13 +231,27 @@ def test_warnings_of_other_libraries_are_shown_with_debug_only(
 
 
 @pytest.mark.parametrize("command", ["list backbones", "list backbones --json", "--help"])
-@pytest.mark.parametrize("where", ["| true", ">/dev/full"])
-def test_an_output_that_cannot_be_written_is_one_line_and_exit_4(command: str, where: str) -> None:
+@pytest.mark.parametrize(("where", "why"), [("| true", ""), (">/dev/full", "No space left on device")])
+def test_an_output_that_cannot_be_written_is_exit_4_and_a_line_unless_its_reader_left(
+    command: str, where: str, why: str
+) -> None:
     line = f"set -o pipefail; '{sys.executable}' -m attn2trt {command} {where}"
     ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (4, ""), ran.stderr
-    assert ran.stderr.startswith("error: reading or writing failed: ")
-    assert ran.stderr.count("\n") == 1
+    assert re.fullmatch(f"error: reading or writing failed: {why}; .*\n" if why else "", ran.stderr)
+
+
+@pytest.mark.parametrize("only_prints", [True, False])
+def test_what_does_more_than_print_says_that_the_reader_of_its_output_left(
+    only_prints: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def left() -> NoReturn:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    with pytest.raises(SystemExit, match="4"):
+        ending.finish(left, only_prints=only_prints)
+    line = "error: reading or writing failed: Broken pipe; have the output read to its end\n"
+    assert capsys.readouterr().err == ("" if only_prints else line)
 
 
 def test_an_output_that_has_not_the_letters_is_printed_with_their_numbers() -> None:
