@@ -62,7 +62,11 @@ ROWS = (
     ),
 )
 # What is done without an option.
-ALWAYS = {"--simplify": "leave it out: deploy and export simplify every graph"}
+_QUIET = "leave it out: stdout has the result alone; how far the work is goes to stderr"
+ALWAYS = {
+    "--simplify": "leave it out: deploy and export simplify every graph",
+    **dict.fromkeys(("-q", "--quiet", "--silent"), _QUIET),
+}
 
 
 def advice(option: str, command: str) -> str:

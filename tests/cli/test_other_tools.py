@@ -45,6 +45,7 @@ def test_every_command_answers_every_name() -> None:
         ("deploy se --workspace 4096", "'--workspace'; attn2trt compile takes --workspace 4096, in MiB;"),
         ("--int8 deploy se", "'--int8'; attn2trt deploy takes --precision int8 --calibrate FOLDER"),
         ("export se --simplify", "'--simplify'; leave it out: deploy and export simplify every graph;"),
+        ("list --quiet", "'--quiet'; leave it out: stdout has the result alone;"),
         ("check model.onnx --atol 1e-3", "'--atol'; write --max-error NUMBER, the relative L2 error"),
         ("deploy se --bogus", "'--bogus'. (Did you mean one of"),
     ],
