@@ -123,8 +123,8 @@ class GraphJudge:
         if why_not:
             why = f"the graph is handed over as it was: {why_not}"
             results.insert(1, not_checked(Stage(WRITTEN, own), why if self.judging.verdict else EXPORT_ONLY))
-        if self.module is not None:
-            results = [one if one.stage.precision == own else with_advice(one) for one in results]
+        of_file = self.exported != EXPORTED
+        results = [one if one.stage.precision == own else with_advice(one, of_file=of_file) for one in results]
         return [*results, *self._of_tensorrt()]
 
     def _of_tensorrt(self) -> list[StageResult]:

@@ -30,6 +30,7 @@ Pairs = Callable[[], Iterator[tuple[Case, Reference]]]
 # Failures of a whole: no single case and no place in the graph shows them.
 _NOWHERE = frozenset({"budget", "floor", NOTHING, VARIATION, CHOICE})
 KEEP = "--keep-fp32 MODULE keeps a module in float32"
+KEEP_NODE = "--keep-fp32 NODE keeps a node in float32"
 _PROVIDERS = {**dict.fromkeys((ORT_CPU, *AS_WRITTEN), "CPU"), ORT_CUDA: "CUDA", ORT_TENSORRT: "TensorRT"}
 
 
@@ -226,13 +227,14 @@ def without_place(result: StageResult) -> StageResult:
     return replace(result, why=f"{result.why}; {why}")
 
 
-def with_advice(result: StageResult) -> StageResult:
+def with_advice(result: StageResult, *, of_file: bool = False) -> StageResult:
     """Return the stage of a lower precision; what a user can do about it is added if its numbers failed.
 
-    A precision of the float32 graph holds for the whole of it: no module can be kept out.
+    Of a file's graph nodes can be kept in float32, of a module's modules. A precision of the float32 graph holds for
+    the whole of it: nothing can be kept out.
     """
     has_own_graph = PRECISIONS[result.stage.precision].graph != "float32"
     wrong = {found.which for _, found in result.comparisons if not found.passed}
     if result.status != FAILED or not result.comparisons or not has_own_graph or wrong == {OVERFLOW}:
         return result
-    return replace(result, why=f"{result.why}; {KEEP}")
+    return replace(result, why=f"{result.why}; {KEEP_NODE if of_file else KEEP}")

@@ -97,6 +97,7 @@ def test_advice_is_for_numbers_that_failed_and_not_for_a_graph_that_does_not_loa
     failed = judge(Stage(WRITTEN), lambda feeds: {"y": feeds["x"]}, [(case, reference)])
     half, tf32 = (replace(failed, stage=Stage(WRITTEN, precision)) for precision in ("fp16", "tf32"))
     assert with_advice(half).why.endswith("--keep-fp32 MODULE keeps a module in float32")
+    assert with_advice(half, of_file=True).why.endswith("--keep-fp32 NODE keeps a node in float32")
     assert with_advice(tf32) == tf32  # which no module can be kept out of
 
 
