@@ -17,8 +17,9 @@ def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
 def nearest_names(name: str, names: Iterable[str]) -> list[str]:
     """Return the known names that may be meant, at most ``MOST`` spellings, the likeliest first.
 
-    A name of the same letters is meant alone: two of them changed places, or their capitals differ. Else those that
-    begin with ``name``, or end with it behind a dot, come before those that are alike as a whole.
+    A name of the same letters is meant alone: two of them changed places, or their capitals differ. Of several such
+    names the most alike are. Else those that begin with ``name``, or end with it behind a dot, come before those that
+    are alike as a whole.
     """
 
     def likeness(known: str) -> float:
@@ -28,7 +29,8 @@ def nearest_names(name: str, names: Iterable[str]) -> list[str]:
     for known in names:
         spelt.setdefault(known.lower(), []).append(known)
     text = name.lower()
-    near = [known for known in spelt if sorted(known) == sorted(text)]
+    same = {known: SequenceMatcher(None, text, known).ratio() for known in spelt if sorted(known) == sorted(text)}
+    near = [known for known in same if same[known] == max(same.values())]
     if not near:
         parts = [known for known in spelt if text and (known.startswith(text) or known.endswith(f".{text}"))]
         near = [*parts, *(known for known in get_close_matches(text, spelt, n=MOST, cutoff=0.6) if known not in parts)]
