@@ -141,7 +141,7 @@ class BackboneWithBlocks(Recipe):
         from .randomise import randomise
 
         name = self.backbone.name
-        channels, height, width = traced(inputs[0], axes)[1:]
+        _, channels, height, width = shape = traced(inputs[0], axes)
         module, blocks = self._classifier(inputs, axes)
         if self.checkpoint is not None:
             self._load(module, self.checkpoint)
@@ -154,7 +154,7 @@ class BackboneWithBlocks(Recipe):
         else:
             example = images((FEW, channels, height, width), self.seed)
         advice = functools.partial(timm.advice_on_size, self.backbone, height, width)
-        with refused_sizes(name, {"image": tuple(example.shape)}, advice):
+        with refused_sizes(name, {"image": shape}, advice):
             randomise(module, [example], seed=self.seed, only=blocks if self.pretrained else None, keep=users_own)
         return self._pruned(module)
 

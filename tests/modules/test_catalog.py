@@ -197,7 +197,7 @@ def test_two_sources_of_weights_are_refused(tmp_path):
         ("psa", {"shapes": ["2x48x8x8"]}, "received psa with 48 channels"),
         ("se", {"shapes": ["2x8x8x8"]}, "reduction 16 on 8 channels"),
         ("resnet18+cbam@stage9", {}, "received place 'stage9'"),
-        ("vit_tiny_patch16_224", {"shapes": ["2x3x64x64"]}, "received image=2x3x64x64 for vit_tiny_patch16_224"),
+        ("vit_tiny_patch16_224", {"shapes": ["3x3x64x64"]}, "received image=3x3x64x64 for vit_tiny_patch16_224"),
         ("mobilenetv2_075", {"pretrained": True}, "received --pretrained for mobilenetv2_075"),
     ],
 )
