@@ -62,7 +62,7 @@ class Choice:
         descending: The largest scores come first.
         is_sorted: The places of a ranking are in the order of their scores.
         grid: The levels of a quantiser.
-        margin: Of a comparison, how far each score is from what it is compared with.
+        threshold: What a comparison compares its scores with.
     """
 
     operator: str
@@ -73,7 +73,7 @@ class Choice:
     descending: bool = True
     is_sorted: bool = True
     grid: Grid | None = None
-    margin: Array | None = None
+    threshold: Array | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:

@@ -23,6 +23,8 @@ from .hidden import Hidden
 from .metrics import Floor
 
 Outputs = Mapping[str, Array]
+# (operator, line) -> (choices that rounding can change, all of them)
+Loose = dict[tuple[str, str], tuple[int, int]]
 # Runs whose choices are moved: all up, all down, and each score by itself.
 DRAWS = 4
 # Of the elements of a float output, left out because a choice between near ties decides them.
@@ -49,14 +51,12 @@ def allowed_moves(truth: Sequence[Choice], rounded: Sequence[Choice], precision:
     return found
 
 
-def loose_picks(
-    truth: Sequence[Choice], rounded: Sequence[Choice], allowed: Sequence[Array]
-) -> dict[tuple[str, str], tuple[int, int]]:
+def loose_picks(truth: Sequence[Choice], rounded: Sequence[Choice], allowed: Sequence[Array]) -> Loose:
     """Return (operator, line) -> (picks that rounding can change or did, all of them), for choices among places.
 
     Those whose scores lie within what is ``allowed`` of the next one can change.
     """
-    found: dict[tuple[str, str], tuple[int, int]] = {}
+    found: Loose = {}
     for number, one in enumerate(truth):
         if one.picked is None or one.operator.lower() in VALUES_TOO:
             continue
@@ -65,25 +65,29 @@ def loose_picks(
         comparable = other is not None and other.shape == one.picked.shape
         differing = int((one.picked != other).sum()) if comparable else 0
         loose = max(differing, _near_ties(one, one.picked, far)) if far else differing
-        if loose:
-            before, count = found.get((one.operator, one.line), (0, 0))
-            found[one.operator, one.line] = (before + loose, count + one.picked.size)
+        _count(found, one, loose, one.picked.size)
     return found
 
 
-def loose_comparisons(truth: Sequence[Choice], allowed: Sequence[Array]) -> dict[tuple[str, str], tuple[int, int]]:
+def loose_comparisons(truth: Sequence[Choice], allowed: Sequence[Array]) -> Loose:
     """Return (operator, line) -> (comparisons that rounding can change, all of them).
 
-    Those are that lie within what is ``allowed`` of what they are compared with.
+    Those can change whose scores lie within what is ``allowed`` of the threshold.
     """
-    found: dict[tuple[str, str], tuple[int, int]] = {}
+    found: Loose = {}
     for one, far in zip(truth, allowed, strict=False):
-        if one.margin is not None and far.any():
-            loose = int((np.abs(one.margin) <= float(far.max())).sum())
-            if loose:
-                before, count = found.get((one.operator, one.line), (0, 0))
-                found[one.operator, one.line] = (before + loose, count + one.margin.size)
+        if one.threshold is not None and far.any():
+            with np.errstate(invalid="ignore"):  # of two infinities
+                close = np.abs(one.scores - one.threshold) <= far.max()
+            _count(found, one, int(close.sum()), close.size)
     return found
+
+
+def _count(found: Loose, choice: Choice, loose: int, size: int) -> None:
+    """Add ``loose`` of ``size`` to what was found of a choice; nothing if none is loose."""
+    if loose:
+        before, count = found.get((choice.operator, choice.line), (0, 0))
+        found[choice.operator, choice.line] = (before + loose, count + size)
 
 
 def _near_ties(choice: Choice, picked: Array, far: float) -> int:
@@ -120,7 +124,7 @@ class NearTies:
     hidden: Hidden | None = None
 
     @cached_property
-    def loose(self) -> dict[tuple[str, str], tuple[int, int]]:
+    def loose(self) -> Loose:
         """The choices among places that rounding can change, as ``loose_picks`` returns them."""
         return loose_picks(self.choices, self.rounded, self.allowed)
 
@@ -143,13 +147,13 @@ class NearTies:
 
     def floors(self, first: Outputs) -> dict[str, Floor]:
         """Return the floors of the ``first`` run, without what a choice between near ties decides."""
-        found, gathered = {}, self.gathered(first)
+        found, left_out = {}, self.decided(first)
         for name, truth in self.truth.items():
-            decided = Floor(0.0, 0.0, unsettled=gathered.get(name))
+            decided = Floor(0.0, 0.0, unsettled=left_out.get(name))
             found[name] = replace(lost(name, first[name], truth, decided), unsettled=decided.unsettled)
         return found
 
-    def gathered(self, first: Outputs) -> dict[str, Mask]:
+    def decided(self, first: Outputs) -> dict[str, Mask]:
         """Return the elements of float outputs that a choice or a comparison decides which rounding can change.
 
         Nothing of an output of which that is more than ``MOST_UNSETTLED``: so much cannot be left out. ``first`` is a
@@ -161,7 +165,7 @@ class NearTies:
         floats = {name: value for name, value in self.truth.items() if value.dtype.kind == "f" and value.size}
         if not (self.loose or compared) or not floats:
             return {}
-        masks = {name: self._decided(name, first[name]) for name in floats}
+        masks = {name: self._decided_of(name, first[name]) for name in floats}
         shares = {name: float(mask.mean()) for name, mask in masks.items() if mask.any()}
         if self.hidden is not None and shares:
             if self.precision is not FLOAT32:
@@ -169,7 +173,7 @@ class NearTies:
             self.hidden.leave_out(self.precision.words, {n: s for n, s in shares.items() if s <= MOST_UNSETTLED})
         return {name: masks[name] for name, share in shares.items() if share <= MOST_UNSETTLED}
 
-    def _decided(self, name: str, first: Array) -> Mask:
+    def _decided_of(self, name: str, first: Array) -> Mask:
         """Return the elements of an output that differ if the scores of choices are moved.
 
         Where no more than comparisons are close, an element must jump by more than two runs may differ elsewhere. Both

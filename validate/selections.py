@@ -150,8 +150,10 @@ def _choice(func: Any, args: Any, kwargs: Any, result: Any, line: str = "") -> C
     picked = _indices(result) if is_among_places(name) else None
     descending = bool(options.get("largest", options.get("descending", True)))
     is_sorted = bool(options.get("sorted", True))
-    margin = (args[0] - args[1]).detach().to(torch.float64).numpy() if name in COMPARED else None
-    return Choice(name, line, scores, picked, options.get("dim"), descending, is_sorted, margin=margin)
+    threshold = None
+    if name in COMPARED:
+        threshold = torch.as_tensor(args[1], dtype=torch.float64).detach().numpy().copy()
+    return Choice(name, line, scores, picked, options.get("dim"), descending, is_sorted, threshold=threshold)
 
 
 def _options(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:

@@ -177,4 +177,4 @@ def unsettled_elements(
     first = run(case.feeds, notes_choices=True)
     ties = truth.near_ties(rounded.choices, FLOAT32 if lower is None else LOWER[lower.precision])
     integers = {name: floor.unsettled for name, floor in truth.integers(ties, first).items()}
-    return ties.gathered(first) | {name: mask for name, mask in integers.items() if mask is not None}
+    return ties.decided(first) | {name: mask for name, mask in integers.items() if mask is not None}

@@ -19,8 +19,8 @@ COMPARED = frozenset({"Greater", "Less", "GreaterOrEqual", "LessOrEqual"})
 ROUNDED = frozenset({"Round", "Floor", "Ceil", "Cast"})
 AMONG_PLACES = frozenset({"ArgMax", "ArgMin", "TopK", "NonMaxSuppression"})
 # Names of arrays in messages to and from the child process; no name of a tensor begins with a space.
-SCORES, PICKED, MARGIN, FAR, PLACES = " scores/{}", " picked/{}", " margin/{}", " far/{}", " places/{}"
-STEP, ZERO = " step/{}", " zero/{}"
+SCORES, PICKED, FAR, PLACES = " scores/{}", " picked/{}", " far/{}", " places/{}"
+STEP, ZERO, THRESHOLD = " step/{}", " zero/{}", " threshold/{}"
 Inputs = Sequence[Any]
 Compute = Callable[[Inputs], Sequence[Any]]
 
@@ -114,8 +114,8 @@ def to_arrays(choices: Sequence[Choice]) -> tuple[list[dict[str, Any]], dict[str
         arrays[SCORES.format(number)] = one.scores
         if one.picked is not None:
             arrays[PICKED.format(number)] = one.picked
-        if one.margin is not None:
-            arrays[MARGIN.format(number)] = one.margin
+        if one.threshold is not None:
+            arrays[THRESHOLD.format(number)] = one.threshold
         header = {"operator": one.operator, "line": one.line, "dim": one.dim, "descending": one.descending}
         if one.grid is not None:
             arrays |= {STEP.format(number): one.grid.step, ZERO.format(number): one.grid.zero}
@@ -135,7 +135,7 @@ def from_arrays(headers: Sequence[Mapping[str, Any]], arrays: dict[str, Array]) 
             header["dim"],
             header["descending"],
             grid=_grid(header, number, arrays),
-            margin=arrays.pop(MARGIN.format(number), None),
+            threshold=arrays.pop(THRESHOLD.format(number), None),
         )
         for number, header in enumerate(headers)
     ]
@@ -159,9 +159,8 @@ def _choice(node: onnx.NodeProto, given: Inputs, result: Sequence[Any]) -> Choic
     attributes = {one.name: one.i for one in node.attribute}
     scores = given[_place(node)].astype(np.float64)
     line = next(name for name in node.output if name)
-    with np.errstate(invalid="ignore"):  # of two infinities
-        margin = np.subtract(*given, dtype=np.float64) if node.op_type in COMPARED else None
-    choice = Choice(node.op_type, line, scores, None, margin=margin)
+    threshold = given[1].astype(np.float64) if node.op_type in COMPARED else None
+    choice = Choice(node.op_type, line, scores, None, threshold=threshold)
     if not is_among_places(node.op_type):
         return choice
     if node.op_type == "NonMaxSuppression":  # of all, since how many it gives hangs on the choice itself
