@@ -37,9 +37,9 @@ def bundle_lines(bundle: Bundle) -> list[str]:
         )
     if default_batch := bundle.manifest.get("default_batch"):
         of_file = "--dynamic batch=MIN:OPT:MAX gives another range"
-        hint = of_file if "onnx_file" in bundle.manifest else "--dynamic none keeps the traced size"
+        hint = of_file if bundle.is_of_file else "--dynamic none keeps the traced size"
         lines.append(f"batch    {default_batch}" + f"; {hint}" * ("batch" in bundle.axes))
-    if "onnx_file" in bundle.manifest:
+    if bundle.is_of_file:
         lines.append(truth_line(bundle.manifest.get("against") or ""))
     lines += [f"narrowed {name}: {text}" for name, text in bundle.manifest.get("narrowed", {}).items()]
     if weights := bundle.manifest["target"].get("weights"):

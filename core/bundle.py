@@ -105,6 +105,11 @@ class Bundle:
         return self.manifest.get("precision", FP32)
 
     @property
+    def is_of_file(self) -> bool:
+        """True if the bundle was made of an ONNX file, not of a PyTorch module."""
+        return "onnx_file" in self.manifest
+
+    @property
     def has_own_levels(self) -> bool:
         """True if the module that the bundle was made of has the levels of its 8-bit graph itself."""
         return self.manifest.get("own_levels", False)

@@ -209,7 +209,7 @@ def _mapping(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
     path, name = quoted(shown), shlex.quote(bundle.name)
     lower = next(iter(bundle.precisions), bundle.precision)
-    is_file = "onnx_file" in bundle.manifest
+    is_file = bundle.is_of_file
     target = name if is_file else f"{name}{_shapes(bundle)}"
     deployed = _NOT_AGAIN.sub("", bundle.manifest.get("command") or f"attn2trt deploy {target}")
     # cost holds a module's blocks against the plain backbone, and an ONNX file has neither

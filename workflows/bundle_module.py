@@ -28,7 +28,7 @@ NOT_SAID = "the bundle does not say how its module is built; name the TARGET in 
 
 def why_not_built(bundle: Bundle) -> str:
     """Return why the module of a bundle cannot be built here; "" if it can be tried."""
-    if "onnx_file" in bundle.manifest:
+    if bundle.is_of_file:
         return NO_MODULE
     if why := why_not():
         return why

@@ -39,14 +39,13 @@ def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None
             run = [with_place(one, lambda names: _locate_without_pytorch(bundle, names, pairs)) for one in run]
         rows = judges[-1].rows(pairs())
         lower: list[StageResult] = []
-        is_of_file = "onnx_file" in bundle.manifest
         for precision in bundle.precisions:
             graph = bundle.path / bundle.graphs[precision]
             for stage in lower_stages(precision):
                 with start(stage, graph) as runtime:
                     judge = _own(bundle, stage, runtime, max_error)
                     (result,) = judge_stages([judge], pairs())
-                    advised = with_advice(judge.judged_again(result, graph, again), of_file=is_of_file)
+                    advised = with_advice(judge.judged_again(result, graph, again), of_file=bundle.is_of_file)
                     lower.append(_of_its_type(advised, graph))
     return [written, *run, *lower, *rows]
 
