@@ -22,6 +22,18 @@ def nodes_of(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         yield from nodes(body)
 
 
+def constants(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, onnx.TensorProto]:
+    """Return by name the tensors that a graph or a function stores itself or in Constant nodes, at any depth."""
+    stored = {one.name: one for one in getattr(graph, "initializer", ())}
+    return stored | {
+        node.output[0]: attribute.t
+        for node in nodes(graph)
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
+
+
 def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """Yield the graphs that a node holds."""
     for attribute in node.attribute:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.nodes import nodes
+from ..core.nodes import constants, nodes
 from ..core.operators import named
 from ..errors import ModuleRefused
 from .arrays import Array
@@ -60,15 +60,8 @@ def _far(model: onnx.ModelProto) -> Iterator[tuple[Any, str]]:
     from onnx import defs, numpy_helper
 
     graphs = [model.graph, *model.functions]
-    stored = {one.name: one for one in model.graph.initializer if not one.external_data}
-    every = [node for graph in graphs for node in nodes(graph)]
-    stored |= {
-        node.output[0]: attribute.t
-        for node in every
-        for attribute in node.attribute
-        if node.op_type == "Constant" and attribute.name == "value"
-    }
-    for node in every:
+    stored = {name: one for graph in graphs for name, one in constants(graph).items() if not one.external_data}
+    for node in (node for graph in graphs for node in nodes(graph)):
         label = f"{node.op_type} {node.name}".strip()
         given = {attribute.name: attribute for attribute in node.attribute}
         if "epsilon" in given:

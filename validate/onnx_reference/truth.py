@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.nodes import nodes
+from ...core.nodes import constants, nodes
 from ...core.operators import named
 from ...errors import MissingRequirement
 from .floats import fits, is_float, magnitude
@@ -82,11 +82,9 @@ def _training(model: onnx.ModelProto) -> set[str]:
     """Return Dropout if a node of it draws: its third input is there, and no stored False."""
     from onnx import TensorProto, numpy_helper
 
-    stored = {one.name: one for one in model.graph.initializer}
-    stored |= {node.output[0]: node.attribute[0].t for node in nodes(model.graph) if node.op_type == "Constant"}
     off = {
         name
-        for name, one in stored.items()
+        for name, one in constants(model.graph).items()
         if one.data_type == TensorProto.BOOL and not numpy_helper.to_array(one).any()
     }
     modes = {node.input[2] for node in nodes(model.graph) if node.op_type == "Dropout" and len(node.input) > 2}
