@@ -29,12 +29,8 @@ def _classes(scores: Tensor) -> int:
 
 def _likelihood(call: Arguments) -> Tensor:
     """Return ``(1 - s)`` of the loss and ``s`` of its mean over all classes, each class by its weight."""
-    smoothing, logs, target, weight = (
-        call.get("label_smoothing", 0.0),
-        call["input"],
-        call["target"],
-        call.get("weight"),
-    )
+    logs, target, weight = call["input"], call["target"], call.get("weight")
+    smoothing = call.get("label_smoothing", 0.0)
     classes = _classes(logs)
     count = logs.shape[classes]
     weighted = logs if weight is None else logs * weight.reshape([-1] + [1] * (logs.dim() - 1 - classes))
