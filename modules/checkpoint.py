@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.listed import listed
 from ..errors import InputError
 from .checkpoint_file import ENTRY, INDEX, first_line, named, read_weights, sha256, shard_names, split
 from .releases import Fit, fit
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 HUB = "hf-hub:"
 HUB_FILES = ("model.safetensors", "pytorch_model.bin", f"model.safetensors{INDEX}", f"pytorch_model.bin{INDEX}")
-LISTED = 5
 __all__ = ["load", "load_into", "locate", "sha256", "split"]
 
 
@@ -170,5 +170,4 @@ def _names(module: nn.Module, expected: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _list(kind: str, keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
-    return f"{len(keys)} {kind} ({', '.join(keys[:LISTED])}{more})"
+    return f"{len(keys)} {kind} ({listed(keys)})"

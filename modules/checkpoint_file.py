@@ -10,6 +10,7 @@ import argparse
 import json
 import pathlib
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,9 @@ DEEPEST = 4
 OTHER_KEYS = ("optimizer", "optim", "scheduler", "lr_scheduler", "scaler", "loss", "criterion", "rng", "callbacks")
 # A set with fewer tensors than this share of the largest, as a criterion's class weights, is not another model.
 SHARE = 0.5
-# How a file of torch.save begins: a zip archive, or before PyTorch 1.6 a pickle.
-_SAVED = (b"PK\3\4", b"\x80")
+# How a file of torch.save begins: a zip archive with this entry, or before PyTorch 1.6 a pickle.
+_ARCHIVE, _PICKLED = b"PK\3\4", "data.pkl"
+_SAVED = (_ARCHIVE, b"\x80")
 SAVE = "save it with torch.save(module.state_dict(), path)"
 
 
@@ -70,7 +72,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     file, entry = split(path)
     found = _read(file)
     sets = dict(_sets(found))
-    if entry:
+    if file != path:
         return _named(sets, entry, path)
     if not sets:
         raise _no_weights(found, path)
@@ -206,8 +208,15 @@ def _refusal(path: Path, said: str) -> tuple[str, str] | None:
     if "TorchScript" in said:
         return "it is TorchScript, which runs code", "save torch.jit.load(path).state_dict() with torch.save"
     with path.open("rb") as file:
-        if not file.read(4).startswith(_SAVED):
+        if not (begin := file.read(4)).startswith(_SAVED):
             return "torch.save did not write it", "give the file of the weights"
+    if begin.startswith(_ARCHIVE):
+        try:
+            names = zipfile.ZipFile(path).namelist()
+        except zipfile.BadZipFile:
+            return "it is no whole archive", "copy it again"
+        if not any(name.endswith(_PICKLED) for name in names):
+            return "it is an archive that torch.save did not write", "give the file of the weights"
     if "weights_only" in said or "Unsupported" in said or "WeightsUnpickler" in said:
         found = re.search(r"GLOBAL (\S+) was not", said)
         held = f", as {found[1]}" if found else ""

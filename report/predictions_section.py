@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..validate.stages.stage import read_stage
+from .predictions_table import allowance
 
 SIGNS = {"passed": "✓", "failed": "✗", "compared": "◇", "not compared": "\N{EN DASH}"}
 KINDS = {"passed": "good", "failed": "bad", "compared": "note", "not compared": "note"}
@@ -61,7 +62,7 @@ def predictions_section(entry: Mapping[str, Any]) -> PredictionsSection:
     about = [(name, str(entry[name])) for name in ("dataset", "metric", "reference", "labels") if entry[name]]
     about += [("interval", f"Wilson's, {float(entry['confidence']):.0%}")] if entry.get("confidence") else []
     if entry["max_flips"] is not None:
-        about.append(("limit", f"{float(entry['max_flips']):.3g} of the images may change"))
+        about.append(("limit", allowance(float(entry["max_flips"]))))
     about += [("note", str(note)) for note in entry["notes"]]
     if entry["refused_count"]:
         about.append(("not read", f"{int(entry['refused_count'])} images, as {_first(entry['refused'])}"))

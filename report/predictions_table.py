@@ -94,6 +94,11 @@ def change_line(change: Change, unit: str) -> str:
     return f"{change.image}: {margin}{change.reference} → {change.found}"
 
 
+def allowance(share: float) -> str:
+    """Return the limit in words, as it is given: in percent."""
+    return f"{100 * share:.3g}% of the images may change"
+
+
 def predictions_conclusion(found: Predictions) -> str:
     """Return the verdict on the predictions, or what was counted if no limit was given, in one sentence."""
     unread = f"; {len(found.refused)} images could not be used" if found.refused else ""
@@ -107,7 +112,7 @@ def predictions_conclusion(found: Predictions) -> str:
         most = f"most changed in {worst.stage.label}, {len(worst.changes)} of {worst.images} images"
         none = "no prediction changed" if not worst.changes else most
         return f"PREDICTIONS: {none}{unchecked}; --max-flips makes a verdict of it"
-    allowed = f"{found.max_flips:.3g} of the images may change"
+    allowed = allowance(found.max_flips)
     failed = [runtime for runtime in found.runtimes if runtime.outcome(found.max_flips) == "failed"]
     if failed:
         first = failed[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,13 +43,16 @@ KINDS = {
     FAILED: "bad",
 }
 
+# What the sentence of a comparison says beside its ratio, which has a column of its own.
+_BESIDE_RATIO = re.compile(r"\S+ times .*'s own rounding \((?P<place>[^;]*)\)")
+
 # One axis for every verdict, so that bars of several bundles can be compared: 0.1 to 1000 roundings.
 ROUNDINGS = LogAxis(-1, 3)
 
 
 @dataclass(frozen=True)
 class CaseRow:
-    """One output of one case, compared in one stage."""
+    """One output of one case, compared in one stage; ``detail`` is what the columns beside it do not say."""
 
     case: str
     sizes: str
@@ -139,5 +143,12 @@ def _case(case: str, found: Comparison, axis: LogAxis, marks: tuple[Mark, ...]) 
         bar=axis.bar(found.ratio if not math.isnan(found.ratio) else math.inf, *marks, is_bad=not found.passed),
         error=number(found.error),
         floor=number(found.floor),
-        detail=found.detail,
+        detail=_detail(found),
     )
+
+
+def _detail(found: Comparison) -> str:
+    beside = _BESIDE_RATIO.fullmatch(found.detail)
+    if beside is None or not found.passed:
+        return found.detail
+    return beside["place"] if found.ratio else ""

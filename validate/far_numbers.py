@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.listed import listed
 from ..core.nodes import constants, nodes
 from ..core.operators import named
 from ..errors import ModuleRefused
@@ -47,10 +48,9 @@ def foreign_numbers(path: Path, module: nn.Module, case: Case, seed: int) -> lis
         foreign = {f"{number:.6g}": node for number, node in found if not np.isin(number, own.astype(number.dtype))}
     if not foreign:
         return []
-    shown = ", ".join(f"{number} ({node})" for number, node in [*foreign.items()][:SHOWN])
-    more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
+    shown = listed([f"{number} ({node})" for number, node in foreign.items()], SHOWN)
     return [
-        f"the file computes with {shown}{more}, which the module does not: another epsilon, limit or mask shows "
+        f"the file computes with {shown}, which the module does not: another epsilon, limit or mask shows "
         "only if a case comes near to it"
     ]
 

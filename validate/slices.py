@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.listed import listed
 from ..core.precision import FLOAT32, Precision
 from .arrays import Array, Float64
 from .comparison import Comparison
@@ -315,5 +316,4 @@ def listed(indices: npt.NDArray[np.intp]) -> str:
         else:
             runs.append([index])
     words = ["-".join(map(str, run)) for run in runs]
-    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
-    return ("index " if len(indices) == 1 else "indices ") + ", ".join(words[:SHOWN]) + more
+    return ("index " if len(indices) == 1 else "indices ") + listed(words, SHOWN)

@@ -70,6 +70,7 @@ def test_a_limit_makes_a_verdict_in_every_format(bundle: Path, images: Path, tmp
     failures = [case.attrib["classname"] for case in suite if case.find("failure") is not None]
     assert failures == ["mine.fp16, predictions", "mine.fp16 onnxruntime cpu, predictions"]
     assert int(suite.attrib["failures"]) == 2
+    assert "50% of the images may change" in (bundle / "report.html").read_text()
 
 
 def test_a_failure_comes_before_what_could_not_be_checked() -> None:

@@ -114,9 +114,10 @@ def test_another_precision_is_stated(dtype: torch.dtype, tmp_path: Path) -> None
     assert notes == [f"6 tensors of {str(dtype).removeprefix('torch.')} read as float32"]
 
 
-def test_an_entry_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("entry", ["#average", "#"])
+def test_an_entry_that_is_not_there_lists_those_that_are(entry: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected one of its sets of weights, model, ema; name one after #"):
-        loaded({"model": RAW, "ema": MEAN}, tmp_path, "#average")
+        loaded({"model": RAW, "ema": MEAN}, tmp_path, entry)
 
 
 def test_a_file_whose_name_has_the_sign_is_a_file(tmp_path: Path) -> None:

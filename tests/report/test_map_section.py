@@ -54,5 +54,5 @@ def test_the_map_of_a_failure_comes_first() -> None:
     good, bad = page_sample.verdict(), page_sample.verdict(passed=False)
     found = map_section([good, bad])
     assert found is not None
-    assert found.where == "4e+05 times PyTorch's own rounding"
+    assert found.where == "4e+05 times PyTorch's own rounding (over the whole output, at (0, 3, 55, 55))"
     assert map_section([Verdict(tuple(replace(stage, comparisons=()) for stage in good.stages))]) is None

@@ -106,6 +106,12 @@ def test_the_command_for_a_lower_precision_has_no_option_twice(tmp_path: Path, o
     assert again == "attn2trt deploy se --for=none --precision fp32,fp16 --force"
 
 
+def test_a_case_repeats_no_number_in_words(full: Bundle) -> None:
+    text = page([full])
+    assert '<td class="text">over the whole output, at (0, 3, 55, 55)</td>' in text  # a case that passed
+    assert "4e+05 times PyTorch&#39;s own rounding (over the whole output, at (0, 3, 55, 55))</td>" in text
+
+
 def test_nothing_in_it_runs_or_asks_the_network(full: Bundle) -> None:
     text = page([full])
     names = read(text).names

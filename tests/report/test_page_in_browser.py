@@ -72,6 +72,8 @@ def test_on_paper_it_is_whole(shown: browser.Page, pages: dict[str, Path]) -> No
     shown.open(pages["full"], width=794, printed=True)
     assert shown.value(hidden) == 0
     assert shown.value("document.documentElement.scrollWidth") <= 794
+    cases = "[...document.querySelectorAll('summary ~ .scroll td.good')]"
+    assert max(shown.value(f"{cases}.map(one => one.parentElement.offsetHeight)")) < 40  # two lines
 
 
 def test_its_controls_work_and_no_script_of_a_name_runs(shown: browser.Page, pages: dict[str, Path]) -> None:

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from ...core.listed import listed
 from ...errors import ModuleRefused
 from ..cases import Case
 from ..eager import CannotRun, Eager, Outputs
@@ -143,8 +144,7 @@ class Repeats:
 
 
 def _some(paths: Sequence[str], line: str) -> str:
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return ", ".join(paths[:SHOWN]) + more + (f" at {line}" if line else "")
+    return listed(paths, SHOWN) + (f" at {line}" if line else "")
 
 
 def _refuse(eager: Eager, why: str) -> NoReturn:

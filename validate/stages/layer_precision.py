@@ -8,14 +8,12 @@ from pathlib import Path
 from ...core.bundle import Bundle
 from ...core.computed_in import converting_nodes, lowered_nodes
 from ...core.file_hashes import is_as_listed
+from ...core.listed import listed
 from ...core.precision import PRECISIONS
 from ...engines.tensorrt.layers import achieved, fullest, read_layers
 from ...engines.tensorrt.plans import Plan, graph_of, layers_name, modules_of
 from ..verdict import FAILED, PASSED, StageResult, not_checked
 from .stage import LAYERS, Stage, plan_stage
-
-# layers at fault that a message names
-MOST_NAMED = 5
 
 
 def check_layers(bundle: Bundle, plan: Plan, now: str = "") -> StageResult:
@@ -75,12 +73,11 @@ def judge_layers(stage: Stage, text: str, graph: Path, modules: Mapping[str, str
     words = PRECISIONS[stage.precision].words
     if found.wrong:
         named = [_named(layer.name, sorted(layer.names & modules.keys()), modules) for layer in found.wrong]
-        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
         instead = " or ".join(PRECISIONS[name].words for name in sorted(found.instead))
         return StageResult(
             stage,
             FAILED,
-            f"{len(named)} layers compute in {instead}, {words} was asked for: {', '.join(named[:MOST_NAMED])}{more}",
+            f"{len(named)} layers compute in {instead}, {words} was asked for: {listed(named)}",
         )
     if not found.kept:
         return not_checked(stage, "the inspector does not tell the types of what these layers read")
