@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging as _logging
+import os as _os
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
@@ -93,6 +94,9 @@ __all__ = [
     "write_programs",
     "write_triton_repository",
 ]
+# ONNX Runtime 1.29 and later otherwise tell Microsoft what they run, and leave an identifier in the home and files in TMPDIR
+# or the current folder. They read this when they are loaded; child processes inherit it.
+_os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __version__: str  # by __getattr__: to read it takes longer than all that is imported here
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())  # a program that wants the log says so
 

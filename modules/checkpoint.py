@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.listed import listed
+from ..core.sentences import first_names
 from ..errors import InputError
 from .checkpoint_file import ENTRY, INDEX, first_line, named, read_weights, sha256, shard_names, split
 from .releases import Fit, fit
@@ -170,4 +170,4 @@ def _names(module: nn.Module, expected: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _list(kind: str, keys: Sequence[str]) -> str:
-    return f"{len(keys)} {kind} ({listed(keys)})"
+    return f"{len(keys)} {kind} ({first_names(keys)})"

@@ -207,20 +207,26 @@ def _refusal(path: Path, said: str) -> tuple[str, str] | None:
         return "it is a program of torch.export", "give it as TARGET, with --trust"
     if "TorchScript" in said:
         return "it is TorchScript, which runs code", "save torch.jit.load(path).state_dict() with torch.save"
-    with path.open("rb") as file:
-        if not (begin := file.read(4)).startswith(_SAVED):
-            return "torch.save did not write it", "give the file of the weights"
-    if begin.startswith(_ARCHIVE):
-        try:
-            names = zipfile.ZipFile(path).namelist()
-        except zipfile.BadZipFile:
-            return "it is no whole archive", "copy it again"
-        if not any(name.endswith(_PICKLED) for name in names):
-            return "it is an archive that torch.save did not write", "give the file of the weights"
+    if other := _other_kind(path):
+        return other
     if "weights_only" in said or "Unsupported" in said or "WeightsUnpickler" in said:
         found = re.search(r"GLOBAL (\S+) was not", said)
         held = f", as {found[1]}" if found else ""
         return f"it would run code or hold objects other than tensors{held}", f"{SAVE}; --trust is for targets alone"
+    return None
+
+
+def _other_kind(path: Path) -> tuple[str, str] | None:
+    """Return why torch.save cannot have written a file as it is, and what to do; None if it may have."""
+    with path.open("rb") as file:
+        begin = file.read(4)
+    if not begin.startswith(_SAVED):
+        return "torch.save did not write it", "give the file of the weights"
+    try:
+        if begin == _ARCHIVE and not any(name.endswith(_PICKLED) for name in zipfile.ZipFile(path).namelist()):
+            return "it is an archive that torch.save did not write", "give the file of the weights"
+    except zipfile.BadZipFile:
+        return "it is no whole archive", "copy it again"
     return None
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from ..core.bundle import Bundle
 from ..core.computed_in import lowered_nodes
 from ..core.file_hashes import is_as_listed
-from ..core.listed import listed
 from ..core.precision import FP32, PRECISIONS
+from ..core.sentences import first_names
 from ..engines.tensorrt.layers import MOVES, Layer, read_layers
 from ..engines.tensorrt.plans import Plan, graph_of, layers_name, modules_of, plans_of
 from .scale import Bar, LinearAxis
@@ -92,7 +92,7 @@ def _asked(bundle: Bundle, precision: str, entry: Mapping[str, object]) -> Asked
 
 def _modules(nodes: list[str], modules: Mapping[str, str]) -> str:
     paths = list(dict.fromkeys(path for node in nodes if (path := modules.get(node))))
-    return listed(paths, MOST_NAMED)
+    return first_names(paths, MOST_NAMED)
 
 
 def achieved_sections(bundle: Bundle) -> tuple[AchievedSection, ...]:

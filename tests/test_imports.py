@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
+from small_graph import healthy
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("core", "modules", "export", "engines", "validate", "report", "workflows", "cli")
@@ -135,6 +138,17 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     code = f"import sys, attn2trt; print([name for name in {HEAVY!r} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_onnx_runtime_leaves_no_file_and_no_identifier(tmp_path: Path) -> None:
+    for folder in ("home", "tmp", "here"):
+        (tmp_path / folder).mkdir()
+    onnx.save(healthy(), tmp_path / "graph.onnx")
+    code = "import attn2trt, onnxruntime; onnxruntime.InferenceSession('../graph.onnx')"
+    places = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))} | places
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "here", env=environment, check=True)
+    assert not [file for folder in ("home", "tmp", "here") for file in (tmp_path / folder).iterdir()]
 
 
 def test_nothing_is_loose_at_the_root() -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.listed import listed
 from ..core.nodes import constants, nodes
 from ..core.operators import named
+from ..core.sentences import first_names
 from ..errors import ModuleRefused
 from .arrays import Array
 from .cases import Case
@@ -48,7 +48,7 @@ def foreign_numbers(path: Path, module: nn.Module, case: Case, seed: int) -> lis
         foreign = {f"{number:.6g}": node for number, node in found if not np.isin(number, own.astype(number.dtype))}
     if not foreign:
         return []
-    shown = listed([f"{number} ({node})" for number, node in foreign.items()], SHOWN)
+    shown = first_names([f"{number} ({node})" for number, node in foreign.items()], SHOWN)
     return [
         f"the file computes with {shown}, which the module does not: another epsilon, limit or mask shows "
         "only if a case comes near to it"

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..core.listed import listed
 from ..core.precision import FLOAT32, Precision
+from ..core.sentences import first_names
 from .arrays import Array, Float64
 from .comparison import Comparison
 from .fills import shrunk
@@ -316,4 +316,4 @@ def listed(indices: npt.NDArray[np.intp]) -> str:
         else:
             runs.append([index])
     words = ["-".join(map(str, run)) for run in runs]
-    return ("index " if len(indices) == 1 else "indices ") + listed(words, SHOWN)
+    return ("index " if len(indices) == 1 else "indices ") + first_names(words, SHOWN)

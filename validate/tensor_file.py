@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.listed import listed
+from ..core.sentences import first_names
 from ..core.tensor_spec import optima
 from ..errors import InputError, typed_line
 from .arrays import Array
@@ -91,7 +91,7 @@ def _read(source: Path, option: str, kind: str) -> Mapping[str, Array]:
 def _check(source: Path, spec: TensorSpec, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> None:
     wanted = f"samples x {' x '.join(map(str, shape[1:]))}, {spec.dtype}"
     if spec.name not in arrays:
-        there = listed(sorted(arrays)) or "none"
+        there = first_names(sorted(arrays)) or "none"
         raise InputError(f"received arrays {there} in '{source}'; expected {spec.name} ({wanted}) among them; add it")
     found = arrays[spec.name]
     if not shape or found.ndim != len(shape) or found.shape[1:] != shape[1:] or not len(found):

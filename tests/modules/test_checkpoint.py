@@ -140,7 +140,11 @@ def test_counters_of_training_steps_may_have_any_type(tmp_path):
             lambda path: path.write_bytes(b"PK\3\4 cut off"),
             "it is no whole archive; .*; copy it again",
         ),
-        ("m.pt", lambda path: zipfile.ZipFile(path, "w").writestr("x", ""), "it is an archive that torch.save did not write; "),
+        (
+            "m.pt",
+            lambda path: zipfile.ZipFile(path, "w").writestr("x", ""),
+            "an archive that torch.save did not write; ",
+        ),
         ("m.pt2", lambda path: path.write_bytes(b"PK"), "it is a program of torch.export; .*; give it as TARGET"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from ...core.listed import listed
+from ...core.sentences import first_names
 from ...errors import ModuleRefused
 from ..cases import Case
 from ..eager import CannotRun, Eager, Outputs
@@ -144,7 +144,7 @@ class Repeats:
 
 
 def _some(paths: Sequence[str], line: str) -> str:
-    return listed(paths, SHOWN) + (f" at {line}" if line else "")
+    return first_names(paths, SHOWN) + (f" at {line}" if line else "")
 
 
 def _refuse(eager: Eager, why: str) -> NoReturn:

@@ -8,8 +8,8 @@ from pathlib import Path
 from ...core.bundle import Bundle
 from ...core.computed_in import converting_nodes, lowered_nodes
 from ...core.file_hashes import is_as_listed
-from ...core.listed import listed
 from ...core.precision import PRECISIONS
+from ...core.sentences import first_names
 from ...engines.tensorrt.layers import achieved, fullest, read_layers
 from ...engines.tensorrt.plans import Plan, graph_of, layers_name, modules_of
 from ..verdict import FAILED, PASSED, StageResult, not_checked
@@ -77,7 +77,7 @@ def judge_layers(stage: Stage, text: str, graph: Path, modules: Mapping[str, str
         return StageResult(
             stage,
             FAILED,
-            f"{len(named)} layers compute in {instead}, {words} was asked for: {listed(named)}",
+            f"{len(named)} layers compute in {instead}, {words} was asked for: {first_names(named)}",
         )
     if not found.kept:
         return not_checked(stage, "the inspector does not tell the types of what these layers read")
