@@ -94,8 +94,8 @@ __all__ = [
     "write_programs",
     "write_triton_repository",
 ]
-# ONNX Runtime 1.29 and later otherwise tell Microsoft what they run, and leave an identifier in the home and files in TMPDIR
-# or the current folder. They read this when they are loaded; child processes inherit it.
+# ONNX Runtime 1.29 and later otherwise tell Microsoft what they run, and leave an identifier in the home and a file in
+# TMPDIR or the current folder. They read this when they are loaded; child processes inherit it.
 _os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __version__: str  # by __getattr__: to read it takes longer than all that is imported here
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())  # a program that wants the log says so
