@@ -151,7 +151,7 @@ def page(document: dict[str, Any]) -> str:
         "A family is a module of `timm.models`; its model here is the one of the fewest parameters, of those whose",
         "convolutions overlap if there are any.",
         f"Each was deployed by its name with `--dynamic {DYNAMIC}`, on weights drawn from seed 0 and scaled layer by",
-        "layer, at the smallest image that it takes. *Right*: the verdict passed, and the graph that was handed over",
+        "layer, at the smallest image that it takes. *Right*: the verdict passed, and the graph in the bundle",
         "agrees in ONNX Runtime with eager PyTorch in float64 at every batch of the range.",
         "",
         f"Right: {count['right']} of {len(rows)} ({count['right'] / max(1, len(rows)):.0%}); "

@@ -238,7 +238,7 @@ def page(document: dict[str, Any]) -> str:
         "",
         f"{len(tried)} attention modules of {len({row['repository'] for row in tried})} public repositories, none of",
         "them written for this tool, through `attn2trt.deploy` with dynamic batch, height and width. *Right*: the",
-        "graph that was handed over was run in ONNX Runtime at the traced sizes, at every corner of the ranges that",
+        "graph in the bundle was run in ONNX Runtime at the traced sizes, at every corner of the ranges that",
         "its manifest claims and at ten random sizes inside, and each output agrees with eager PyTorch in float64.",
         "",
         f"Right: {count['right']} of {len(tried)} ({count['right'] / max(1, len(tried)):.0%}); "

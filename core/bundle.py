@@ -1,4 +1,4 @@
-"""A bundle on disk, the folder that is handed over. Its manifest may hold anything until it was checked."""
+"""A bundle on disk, the folder that is deployed. Its manifest may hold anything until it was checked."""
 
 from __future__ import annotations
 

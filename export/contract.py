@@ -35,7 +35,7 @@ def check_contract(
 
 
 def _broken(after: str, what: str) -> CheckFailed:
-    return CheckFailed(f"after {after}, {what}; this graph was not handed over")
+    return CheckFailed(f"after {after}, {what}; the graph was discarded")
 
 
 def _check_opset(model: onnx.ModelProto, opset: int, after: str) -> None:

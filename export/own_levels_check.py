@@ -108,4 +108,4 @@ def _levels(node: onnx.NodeProto, wiring: Wiring) -> np.ndarray[Any, Any] | None
 
 
 def _wrong(path: Path, what: str) -> CheckFailed:
-    return CheckFailed(f"{path.name} has other 8-bit levels than the graph it was made of: {what}; not handed over")
+    return CheckFailed(f"{path.name} has other 8-bit levels than the graph it was made of: {what}; it was discarded")

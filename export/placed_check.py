@@ -132,4 +132,4 @@ def _wrong(pair: Pair, after: Wiring, wanted: np.ndarray, axis: int | None, form
 
 
 def _fail(path: Path, what: str) -> NoReturn:
-    raise CheckFailed(f"{path.name} is not the float32 graph with 8 bits between products: {what}; not handed over")
+    raise CheckFailed(f"{path.name} is not the float32 graph with 8 bits between products: {what}; it was discarded")

@@ -106,4 +106,4 @@ def _wrong(
 
 
 def _fail(path: Path, what: str) -> NoReturn:
-    raise CheckFailed(f"{path.name} is not the float32 graph with 8-bit operands: {what}; it was not handed over")
+    raise CheckFailed(f"{path.name} is not the float32 graph with 8-bit operands: {what}; it was discarded")

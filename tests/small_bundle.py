@@ -27,5 +27,5 @@ def write(destination: Path) -> Bundle:
     with BundleWriter(destination) as writer:
         onnx.save(healthy(), writer.path / MODEL)
         (writer.path / REFERENCE).write_bytes(b"reference")
-        (writer.path / "scratch").write_bytes(b"not to be handed over")
+        (writer.path / "scratch").write_bytes(b"not to be kept")
         return writer.commit(CONTENT, {MODEL: "graph", REFERENCE: "cases"})

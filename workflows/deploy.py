@@ -41,8 +41,8 @@ from .precision import PrecisionWriter, files_of
 from .report import made_by, write_page
 from .resolve import resolve
 from .reuse import bundle_key, reusable
-from .sensitivity import name_most_sensitive
-from .truths import ModuleTruth
+from .sensitivity import advised, name_most_sensitive
+from .truths import Lowered, ModuleTruth
 from .versions import package_versions
 
 if TYPE_CHECKING:
@@ -192,7 +192,11 @@ def _judged(writer: PrecisionWriter, judge: Judge, max_error: float | None) -> t
     if writer.request.chooses:
         from .precision_search import search_precision
 
-        found = search_precision(writer, _sensitivity(writer), judge, max_error)
+        def judge_advised(lowered: Lowered) -> Judgement:
+            judgement = judge(lowered)
+            return replace(judgement, verdict=advised(judgement.verdict, lowered))
+
+        found = search_precision(writer, _sensitivity(writer), judge_advised, max_error)
         return found.judgement, found.entries
     judgement = judge_each(writer.write, writer.request.lower, judge)
     measure = functools.partial(_sensitivity, writer)

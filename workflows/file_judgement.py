@@ -29,6 +29,7 @@ from .judgement import GraphJudge, Judgement
 from .module_inputs import inputs_in_order, outputs_in_order, require_inputs
 from .options import Judging, PrecisionRequest, Weights
 from .precision import PrecisionWriter
+from .sensitivity import advised
 from .truths import GraphTruth, Lowered, ModuleTruth, Truth
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ class FileJudge:
                 self.model, truth, cases, self.folder, self.judging, stages, self.times, builds, exported=ORT_PLAIN
             )
             found = judge(lowered)
+        found = replace(found, verdict=advised(found.verdict, lowered, of_file=True))
         module = self.module
         if module is None:
             return found

@@ -21,7 +21,7 @@ from ..validate.own_choices import OwnChoices
 from ..validate.recorded import from_tensors, to_tensors
 from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import GraphStages, JudgedGraph, Locate, judged_graphs, locate_module, locate_node
-from ..validate.stages.judge import Pairs, with_advice
+from ..validate.stages.judge import Pairs
 from ..validate.stages.stage import EXPORTED, WRITTEN, Stage, lower_stages
 from ..validate.stages.tensorrt import without_plan
 from ..validate.verdict import StageResult, Verdict, not_checked, refused
@@ -121,10 +121,8 @@ class GraphJudge:
         else:
             results = [not_checked(stage, EXPORT_ONLY) for one in judged for stage in one.stages]
         if why_not:
-            why = f"the graph is handed over as it was: {why_not}"
+            why = f"the graph is deployed as it was exported: {why_not}"
             results.insert(1, not_checked(Stage(WRITTEN, own), why if self.judging.verdict else EXPORT_ONLY))
-        of_file = self.exported != EXPORTED
-        results = [one if one.stage.precision == own else with_advice(one, of_file=of_file) for one in results]
         return [*results, *self._of_tensorrt()]
 
     def _of_tensorrt(self) -> list[StageResult]:

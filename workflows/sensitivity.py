@@ -1,4 +1,4 @@
-"""The modules that lose most in a precision below float32 whose verdict failed, named beside the failure.
+"""What to keep in float32 of a precision whose verdict failed, named beside the failure.
 
 A graph can be right and its precision too low for it. If a number overflows, the modules that give it are named. Else
 each module is lowered alone in PyTorch, as ``--precision auto`` does to choose what stays in float32; what loses most
@@ -8,14 +8,14 @@ by itself is what to keep.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.module_path import is_within
 from ..core.precision import BF16, FLOAT32, FP16, INT8, INT8_FP16, PRECISIONS
 from ..validate.place import Place
-from ..validate.stages.judge import KEEP
+from ..validate.stages.judge import KEEP, with_advice
 from ..validate.stages.stage import Stage
 from ..validate.verdict import FAILED, StageResult, Verdict
 from .precision import floor_of, rest_of
@@ -45,12 +45,18 @@ def is_by_precision(stage: StageResult) -> bool:
     )
 
 
+def advised(verdict: Verdict, lowered: Collection[str], *, of_file: bool = False) -> Verdict:
+    """Return the verdict, in which failed stages of the ``lowered`` precisions say what can stay in float32."""
+    stages = (with_advice(one, of_file=of_file) if one.stage.precision in lowered else one for one in verdict.stages)
+    return replace(verdict, stages=tuple(stages))
+
+
 def name_most_sensitive(
     verdict: Verdict, lowered: Mapping[str, LowPrecisionGraph], measure: Callable[[], LayerSensitivity]
 ) -> Verdict:
-    """Return the verdict with the modules that lose most, in each failed stage of the ``lowered`` graphs.
+    """Return the verdict with what to keep in float32, in each failed stage of the ``lowered`` graphs.
 
-    ``measure`` is called only if there is such a stage.
+    ``measure`` is called only if the precision explains such a failure.
     """
     found: dict[Stage, tuple[str, str]] = {}
     for precision, low in lowered.items():
@@ -58,19 +64,16 @@ def name_most_sensitive(
         failed = [stage for stage in own if stage.status == FAILED and is_by_precision(stage)]
         if failed and (named := _overflow(low, failed, measure) or _words(low, measure)):
             found |= dict.fromkeys((stage.stage for stage in failed), named)
-    stages = (_with_module(stage, *found.get(stage.stage, ("", ""))) for stage in verdict.stages)
+    pairs = zip(verdict.stages, advised(verdict, lowered).stages, strict=True)
+    stages = (_with_words(bare, full, *found[full.stage]) if full.stage in found else full for bare, full in pairs)
     return replace(verdict, stages=tuple(stages))
 
 
-def _with_module(stage: StageResult, words: str, path: str) -> StageResult:
-    """Return the stage with the words added, and with the module of that path as its place.
-
-    Without a path there is no module to keep, and words of their own say what helps.
-    """
-    if not words:
-        return stage
-    why = stage.why if path else stage.why.removesuffix(f"; {KEEP}")
-    return replace(stage, why=f"{why}; {words}", place=Place(path) if path else stage.place)
+def _with_words(bare: StageResult, advised: StageResult, words: str, path: str) -> StageResult:
+    """Return the stage with the words added, and with the module of that path as its place."""
+    if not path:  # no module to keep: the words say what helps
+        return replace(bare, why=f"{bare.why}; {words}")
+    return replace(advised, why=f"{advised.why}; {words}", place=Place(path))
 
 
 def _overflow(

@@ -165,7 +165,7 @@ class CropsIfPositive(Windowed):
 
 @situation(
     "The same with `if pad:`, a branch on the truth of a size",
-    Deploy("--shape 2x8x32x32 --dynamic batch,height,width", "export handed over a graph that is wrong at 35", PASSES),
+    Deploy("--shape 2x8x32x32 --dynamic batch,height,width", "export wrote a graph that is wrong at 35", PASSES),
 )
 class CropsIfTrue(Windowed):
     def forward(self, x: Tensor) -> Tensor:

@@ -76,8 +76,8 @@ ADVICE = (
         "quantise again with zeros of 0 (ActivationSymmetric=True, WeightSymmetric=True and signed types in "
         "onnxruntime.quantization)",
     ),
-    (r"only .* (?:is|are) supported", "keep that module in float32 with --keep-fp32, or replace that operation"),
-    (r"could not infer output types", "keep that module in float32 with --keep-fp32"),
+    (r"only .* (?:is|are) supported", "keep it in float32 with --keep-fp32, or replace that operation"),
+    (r"could not infer output types", "keep it in float32 with --keep-fp32"),
     (r"cannot compile for target", "leave that compute capability out in --for"),
     (r"opset|ir.?version", "export with a lower --opset, or use a newer TensorRT"),
     (

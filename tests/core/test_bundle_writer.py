@@ -36,7 +36,7 @@ CONTENT = {CONTENT!r}
 def write(destination, text):
     with BundleWriter(destination) as writer:
         (writer.path / "plans" / ".partial-1").mkdir(parents=True)
-        (writer.path / "plans" / ".partial-1" / "scratch").write_text("not to be handed over")
+        (writer.path / "plans" / ".partial-1" / "scratch").write_text("not to be kept")
         for name in (MODEL, REFERENCE, "plans/x.plan"):
             (writer.path / name).write_text(text)
         return writer.commit(CONTENT, {{MODEL: "graph", REFERENCE: "cases", "plans/x.plan": "plan"}})

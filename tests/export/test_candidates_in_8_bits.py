@@ -81,7 +81,7 @@ def test_the_nodes_of_a_choice_read_no_8_bits_and_compute_the_same(
     plain = write_of(source, precision, (), tmp_path / "plain.onnx").path
     narrow = write_of(source, precision, chosen(source, precision, NARROW), tmp_path / "narrow.onnx").path
     before, after = read_in_8_bits(plain), read_in_8_bits(narrow)
-    # between products alone are 8 bits handed over: what this one gives is float16 from now on
+    # between products alone are 8 bits written: what this one gives is float16 from now on
     behind = {"ReduceMean_3", "Mul_6"} if QUANTISED[precision].is_placed else set()
     assert (before - after, after - before) == ({"Conv_2"} | behind, set())
     exact = computed(source.graph.path)

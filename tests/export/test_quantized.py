@@ -278,7 +278,7 @@ def test_a_wrong_step_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.Mon
             return right(self, *where)
 
     monkeypatch.setattr(writing.Quantize, "_pair", wrong)
-    with pytest.raises(CheckFailed, match=r"has other scales than its range gives; it was not handed over"):
+    with pytest.raises(CheckFailed, match=r"has other scales than its range gives; it was discarded"):
         quantized(tmp_path)
 
 

@@ -181,7 +181,7 @@ def test_a_graph_that_cannot_be_simplified_is_deployed_as_it_is(
     found = recorded(bundle)
     assert bundle.passed
     assert found[WRITTEN].status == "not checked"
-    assert "handed over as it was: onnxsim was killed" in found[WRITTEN].why
+    assert "deployed as it was exported: onnxsim was killed" in found[WRITTEN].why
     assert found[ORT_CPU].status == "passed"
 
 

@@ -16,11 +16,11 @@ from attn2trt.validate.cases import Case
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.half_precision import Half
 from attn2trt.validate.sensitivity import LayerSensitivity
-from attn2trt.validate.stages.judge import KEEP, with_advice
+from attn2trt.validate.stages.judge import KEEP
 from attn2trt.validate.stages.stage import ORT_CPU, WRITTEN, Stage
 from attn2trt.validate.verdict import StageResult, Verdict
 from attn2trt.workflows import sensitivity
-from attn2trt.workflows.sensitivity import name_most_sensitive
+from attn2trt.workflows.sensitivity import advised, name_most_sensitive
 
 FP16 = Stage(WRITTEN, "fp16")
 
@@ -54,7 +54,7 @@ def test_what_loses_most_comes_first_and_those_that_lose_little_are_left_out(los
     asked, losses = lost(stem=0.01, gate=0.2, head=0.05, tail=0.0199, last=0.021, none=0.0)
     named = name_most_sensitive(verdict(), LOW, losses)
     assert named.stages[1].why == (
-        "too much; most is lost in gate (0.2 by itself), head (0.05 by itself), last (0.021 by itself)"
+        f"too much; {KEEP}; most is lost in gate (0.2 by itself), head (0.05 by itself), last (0.021 by itself)"
     )
     assert named.stages[0].why == ""
     assert asked == [{"stem": ("stem",)}]
@@ -73,7 +73,7 @@ def test_both_stages_of_a_precision_are_measured_once(lost: Any) -> None:
 )
 def test_what_lower_precision_does_not_explain_is_not_measured(lost: Any, judged: Verdict) -> None:
     asked, losses = lost(stem=0.5)
-    assert name_most_sensitive(judged, LOW, losses) == judged
+    assert name_most_sensitive(judged, LOW, losses) == advised(judged, LOW)
     assert asked == []
 
 
@@ -85,7 +85,7 @@ def test_a_loss_in_no_module_says_how_to_keep_it(lost: Any) -> None:
 
 def test_the_verdict_stands_where_nothing_is_found(lost: Any) -> None:
     _, losses = lost(whole=5.8e-07, stem=0.0, holds_weights_alone=5.8e-07)
-    assert name_most_sensitive(verdict(), LOW, losses) == verdict()
+    assert name_most_sensitive(verdict(), LOW, losses) == advised(verdict(), LOW)
 
     def fails() -> NoReturn:
         raise RuntimeError("no memory")
@@ -134,12 +134,12 @@ def test_what_overflows_outside_of_every_module_is_no_module_to_keep(
 ) -> None:
     monkeypatch.setattr(sensitivity, "floor_of", lambda low: Half("fp16"))
     stage = Stage(WRITTEN, precision)
-    judged = Verdict(tuple(with_advice(one) for one in verdict("nan", stage).stages))
     low: Any = SimpleNamespace(
         precision=precision, kept_within=(), kept_exactly=(), graph=SimpleNamespace(io="float32")
     )
     case = Case.of("c", {"x": np.full((1, 1, 2, 2), 2, np.float32)})
-    named = name_most_sensitive(judged, {precision: low}, lambda: LayerSensitivity(module.eval(), [case], (), 0))
+    measured = LayerSensitivity(module.eval(), [case], (), 0)
+    named = name_most_sensitive(verdict("nan", stage), {precision: low}, lambda: measured)
     first = Loud.forward.__code__.co_firstlineno + 1
     line = f"tests/workflows/test_sensitivity.py:{first} `return torch.tanh((x + self.part(x)) * 60000)`"
     shown = named.stages[1].why.replace(f"{Path(__file__).parents[2]}/", "")

@@ -1,4 +1,4 @@
-"""Every graph that is handed over is built by TensorRT for RTX, and what is not built says why."""
+"""Every graph of a bundle is built by TensorRT for RTX, and what is not built says why."""
 
 from __future__ import annotations
 
