@@ -118,15 +118,6 @@ class DatasetOptions:
         return PredictionRequest.of(bundle, dataset, thresholds=thresholds, **given)
 
 
-def take_dataset_options(options: dict[str, Any]) -> DatasetOptions:
-    """Take the options of the data set out of a command's. Raises what ``DatasetOptions`` raises."""
-    names = (
-        *("dataset", "metric", "max_flips", "labels", "reference", "preprocessing"),
-        *("k", "score", "iou", "suppression", "pixels", "activation"),
-    )
-    return DatasetOptions({name: options.pop(name) for name in names})
-
-
 def predictions_code(predictions: Predictions | None) -> int:
     """Return the exit code of the predictions alone: 0 without a limit."""
     if predictions is None or not predictions.is_judged or predictions:

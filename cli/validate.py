@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..core.bundle import open_bundle
-from .dataset import DatasetOptions, dataset_options, predictions_code, take_dataset_options, worse_code
+from .dataset import DatasetOptions, dataset_options, predictions_code, worse_code
 from .formats import Formats, format_option
 from .options import bundle_argument, float32_truth_option, max_error_option, output_options, require_option
 from .output import print_json, print_note, print_rich, stages
@@ -41,7 +41,7 @@ def command(
     server_timeout: float,
     formats: tuple[str, ...],
     as_json: bool,
-    **options: Any,
+    **dataset_values: Any,
 ) -> int:
     """Judge every runtime here on what BUNDLE recorded of PyTorch.
 
@@ -51,7 +51,7 @@ def command(
     """
     wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(str(bundle)):
-        dataset = take_dataset_options(options)
+        dataset = DatasetOptions(dataset_values)
         dataset.require_no_server(server)
         check_server_options(server, network=network, model=model, version=model_version, precision=precision)
         check(require)

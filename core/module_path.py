@@ -6,7 +6,7 @@ it, in none of its parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 def is_part(path: str, module: str) -> bool:
@@ -22,3 +22,8 @@ def is_part_of_any(path: str, modules: Iterable[str]) -> bool:
 def is_within(path: str, modules: Iterable[str]) -> bool:
     """Return True if what computes at ``path`` is within one of ``modules``; "" is the model without its parts."""
     return any(is_part(path, module) if module else not path for module in modules)
+
+
+def outermost(paths: Collection[str]) -> tuple[str, ...]:
+    """Return the paths within none of the others."""
+    return tuple(path for path in paths if not is_within(path, [other for other in paths if other != path]))

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from .operator_mode import operator_mode
+
 
 def ranked_in_order(func: Any, args: Any, kwargs: Any) -> Any:
     """Return what an operator gives if it ranks, equal scores in their order; None if it is another one."""
@@ -46,11 +48,9 @@ def _topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = Tr
 
 def in_order_mode() -> Any:
     """Return a mode in which every ranking has equal scores in their order."""
-    from torch.utils._python_dispatch import TorchDispatchMode
 
-    class InOrder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            found = ranked_in_order(func, args, kwargs or {})
-            return func(*args, **(kwargs or {})) if found is None else found
+    def call(func: Any, args: Any, kwargs: Any) -> Any:
+        found = ranked_in_order(func, args, kwargs)
+        return func(*args, **kwargs) if found is None else found
 
-    return InOrder()  # type: ignore[no-untyped-call]
+    return operator_mode(call)

@@ -19,6 +19,7 @@ from ..errors import ModuleRefused
 from .arrays import Array
 from .cases import Case
 from .eager import Eager
+from .operator_mode import operator_mode
 
 if TYPE_CHECKING:
     import onnx
@@ -95,19 +96,17 @@ def _kept(numbers: Iterable[Any], label: str) -> Iterator[tuple[Any, str]]:
 def _numbers(module: nn.Module, case: Case, seed: int) -> Array:
     """Return every number that a run gives an operator by itself, and both ends of every tensor."""
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
     found = {float(np.finfo(np.float32).eps)}  # the epsilon of a normalisation that is given none
 
-    class Numbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            for leaf in tree_leaves((args, kwargs)):
-                if isinstance(leaf, (int, float)):
-                    found.add(float(leaf))
-                elif isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
-                    found.update(float(end) for end in leaf.detach().aminmax())
-            return func(*args, **(kwargs or {}))
+    def call(func: Any, args: Any, kwargs: Any) -> Any:
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, (int, float)):
+                found.add(float(leaf))
+            elif isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
+                found.update(float(end) for end in leaf.detach().aminmax())
+        return func(*args, **kwargs)
 
-    Eager(module, [], seed, is_double=False).run_within(case, Numbers)
+    Eager(module, [], seed, is_double=False).run_within(case, lambda: operator_mode(call))
     return np.array([*found])

@@ -20,6 +20,7 @@ from ..core.precision import CAST
 from ..core.refused_types import REFUSED
 from ..modules.quantisers import quantises
 from .last_digits import SELDOM, LastDigits
+from .operator_mode import operator_mode
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,8 +80,12 @@ class Half:
     io: str = FLOAT32
 
     def mode(self, _module: nn.Module, path: Callable[[], str], draw: int) -> Any:
-        """``half_precision_mode`` of this precision."""
-        return half_precision_mode(self, path, draw)
+        """Return a mode in which a float32 run rounds to the half precision; ``path`` gives the module that runs.
+
+        ``draw`` 0 rounds each result as it is; any other moves some of them first to the next number, as another kernel
+        might: one run is one draw of its rounding errors.
+        """
+        return operator_mode(_Rounding(self, path, draw).call)
 
     def without(self, modules: Sequence[str]) -> Half:
         """Return this precision with these modules, by path, and all inside them in float32 as well."""
@@ -106,23 +111,6 @@ def mark_as(found: Any, read: Any) -> None:
     """Mark ``found``, the levels in place of ``read``, as an input if ``read`` depends on inputs."""
     if getattr(read, _TAG, None) is not None:
         setattr(found, _TAG, _INPUT)
-
-
-def half_precision_mode(half: Half, path: Callable[[], str], draw: int) -> Any:
-    """Return a mode in which a float32 run rounds to the half precision; ``path`` gives the module that runs.
-
-    ``draw`` 0 rounds each result as it is; any other moves some of them first to the next number, as another kernel
-    might: one run is one draw of its rounding errors.
-    """
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    rounding = _Rounding(half, path, draw)
-
-    class HalfPrecision(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            return rounding.call(func, args, kwargs or {})
-
-    return HalfPrecision()  # type: ignore[no-untyped-call]
 
 
 class _Rounding:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .operator_mode import operator_mode
+
 # Two results in three move by the distance of 1 from the next number, up or down. A sum of many terms is off by as much
 # anyway, and where two scores of a softmax nearly tie it takes that last digit to show what it decides: moving one in
 # eight left the floor of a channel attention at a twelfth of what every other order of its sums loses. Half precision
@@ -42,15 +44,8 @@ OWN_DIGITS = (
 
 def last_digits_mode(draw: int = 1) -> Any:
     """A mode in which a float32 run has PyTorch's kernels and other last digits, others for each ``draw``."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
     digits = LastDigits(draw)
-
-    class OtherDigits(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            return digits.move(func, func(*args, **(kwargs or {})))
-
-    return OtherDigits()  # type: ignore[no-untyped-call]
+    return operator_mode(lambda func, args, kwargs: digits.move(func, func(*args, **kwargs)))
 
 
 class LastDigits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from ..modules.user_line import frames, line_of
 from .cases import Case
 from .eager import Eager
 from .lower import Lower
+from .operator_mode import operator_mode
 
 # Each is found with the ones before it in float32; a network in which more overflow is not worth lowering.
 MOST = 16
@@ -79,18 +81,15 @@ def _first(single: Eager, case: Case, lower: Lower, counts: list[int]) -> tuple[
 def _watch(seen: Callable[[int, int, str], None]) -> AbstractContextManager[Any]:
     """Return a mode that calls ``seen`` for each operator: its number, how many results are not finite, its name."""
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
-    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        number = 0
+    numbers = itertools.count()
 
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
-            leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-            count = sum(int((~leaf.isfinite()).sum()) for leaf in leaves if leaf.is_floating_point())
-            seen(self.number, count, func.overloadpacket.__name__)
-            self.number += 1
-            return result
+    def watched(func: Any, args: Any, kwargs: Any) -> Any:
+        result = func(*args, **kwargs)
+        leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        count = sum(int((~leaf.isfinite()).sum()) for leaf in leaves if leaf.is_floating_point())
+        seen(next(numbers), count, func.overloadpacket.__name__)
+        return result
 
-    return Watch()  # type: ignore[no-untyped-call]
+    return operator_mode(watched)

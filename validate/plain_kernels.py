@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .last_digits import LastDigits
+from .operator_mode import operator_mode
 
 LANES = 8
 MOST_STEPS = 8192
@@ -33,7 +34,6 @@ def plain_kernels_mode() -> Any:
     Sums, also running ones, small products, softmaxes, sigmoids and normalisations are written out.
     """
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
 
     aten = torch.ops.aten
     digits = LastDigits(draw=0)
@@ -60,18 +60,17 @@ def plain_kernels_mode() -> Any:
         aten.var_mean.correction: _variance_and_mean,
     }
 
-    class PlainKernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            x: Any = args[0] if args else None
-            kernel = replaced.get(func) if not kwargs else None
-            kernel = with_options.get(func, kernel)
-            if kernel is not None and x.dtype == torch.float32 and x.numel():
-                found = kernel(*args, **(kwargs or {}))
-                if found is not None:
-                    return digits.move(func, found)
-            return digits.move(func, func(*args, **(kwargs or {})))
+    def call(func: Any, args: Any, kwargs: Any) -> Any:
+        x: Any = args[0] if args else None
+        kernel = replaced.get(func) if not kwargs else None
+        kernel = with_options.get(func, kernel)
+        if kernel is not None and x.dtype == torch.float32 and x.numel():
+            found = kernel(*args, **kwargs)
+            if found is not None:
+                return digits.move(func, found)
+        return digits.move(func, func(*args, **kwargs))
 
-    return PlainKernels()  # type: ignore[no-untyped-call]
+    return operator_mode(call)
 
 
 def _sum(x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:

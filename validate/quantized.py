@@ -21,6 +21,7 @@ from ..core.module_path import is_within
 from ..core.precision import INT8, QUANTISED, Precision
 from ..errors import ModuleRefused
 from .last_digits import LastDigits
+from .operator_mode import operator_mode
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,8 +87,6 @@ class EightBit:
         ``draw`` 0 has PyTorch's own last digits, any other moves them: near the middle between two levels they decide.
         Raises ModuleRefused if a quantised product of the graph was not met.
         """
-        from torch.utils._python_dispatch import TorchDispatchMode
-
         digits = LastDigits(draw) if draw else None
         form = QUANTISED[self.precision]
         parameters = dict(module.named_parameters())
@@ -102,19 +101,18 @@ class EightBit:
             met[where] += 1
             return found[met[where] - 1] if met[where] <= len(found) else None
 
-        class Integers(TorchDispatchMode):  # type: ignore[no-untyped-call]
-            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                name = func.overloadpacket.__name__
-                if name in PRODUCTS:
-                    scale = next_scale(args[PRODUCTS[name][1]])
-                    if scale is not None:
-                        if name == "deform_conv2d":
-                            func, args = _gathered(func, args)
-                        args = _on_levels(args, PRODUCTS[name], scale, form)
-                result = func(*args, **(kwargs or {}))
-                return result if digits is None else digits.move(func, result)
+        def call(func: Any, args: Any, kwargs: Any) -> Any:
+            name = func.overloadpacket.__name__
+            if name in PRODUCTS:
+                scale = next_scale(args[PRODUCTS[name][1]])
+                if scale is not None:
+                    if name == "deform_conv2d":
+                        func, args = _gathered(func, args)
+                    args = _on_levels(args, PRODUCTS[name], scale, form)
+            result = func(*args, **kwargs)
+            return result if digits is None else digits.move(func, result)
 
-        with Integers():  # type: ignore[no-untyped-call]
+        with operator_mode(call):
             yield
         for name, scales in self.scales.items():
             if any(scale is not None for scale in scales[met[name] :]):

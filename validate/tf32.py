@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.graph_io import FLOAT32
 from ..core.precision import TF32
+from .operator_mode import operator_mode
 from .quantized import PRODUCTS
 
 if TYPE_CHECKING:
@@ -48,18 +49,16 @@ class Tf32:
         """Enter a context in which the products of a float32 run have tf32 operands."""
         import torch
         from torch.nn.attention import SDPBackend, sdpa_kernel
-        from torch.utils._python_dispatch import TorchDispatchMode
 
         factors = torch.Generator().manual_seed(draw)
 
-        class Operands(TorchDispatchMode):  # type: ignore[no-untyped-call]
-            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                places = OPERANDS.get(func.overloadpacket.__name__, ())
-                changed = [_operand(value, draw, factors) if at in places else value for at, value in enumerate(args)]
-                return func(*changed, **(kwargs or {}))
+        def call(func: Any, args: Any, kwargs: Any) -> Any:
+            places = OPERANDS.get(func.overloadpacket.__name__, ())
+            changed = [_operand(value, draw, factors) if at in places else value for at, value in enumerate(args)]
+            return func(*changed, **kwargs)
 
         # attention as the products that it is made of
-        with sdpa_kernel(SDPBackend.MATH), Operands():  # type: ignore[no-untyped-call]
+        with sdpa_kernel(SDPBackend.MATH), operator_mode(call):
             yield
 
 

@@ -11,6 +11,7 @@ from ..core.precision import INT8
 from ..modules.quantisers import quantiser
 from .half_precision import Half
 from .last_digits import last_digits_mode
+from .operator_mode import operator_mode
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,18 +54,11 @@ class Unrounded:
         """A context in which a float32 run keeps the fractions; with a ``draw``, rounds and has other last digits, or
         half precision."""
         if not draw:
-            return _fractions_mode()
+            return operator_mode(_fractions)
         return last_digits_mode(draw) if self.half is None else self.half.mode(module, path, draw)
 
 
-def _fractions_mode() -> Any:
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Fractions(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            found = quantiser(func, args, kwargs or {})
-            if found is None or found.is_pass:
-                return func(*args, **(kwargs or {}))
-            return found.fractions()
-
-    return Fractions()  # type: ignore[no-untyped-call]
+def _fractions(func: Any, args: Any, kwargs: Any) -> Any:
+    """Return what an operator gives, of a quantiser the fractions in place of levels."""
+    found = quantiser(func, args, kwargs)
+    return func(*args, **kwargs) if found is None or found.is_pass else found.fractions()

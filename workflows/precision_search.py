@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..core.module_path import is_within
+from ..core.module_path import is_within, outermost
 from ..core.precision import FP32, LOWER
 from ..core.tensor_spec import optima
 from ..core.traffic import Traffic, traffic
@@ -170,7 +170,7 @@ class _Candidates:
             low = self._whole
             self._order = self._order or self._most_sensitive_first(low)
             self._count, self._more = self._count + self._more, self._more * 2
-        self._kept = _outermost(self._order[: self._count])
+        self._kept = outermost(self._order[: self._count])
         if self._count and all(is_within(path, self._kept) for path in self._order):
             self._note((), "would need every module in float32")
             return None
@@ -212,8 +212,3 @@ def _share_in_float32(low: LowPrecisionGraph, counted: Traffic) -> float:
     lowered = {*low.lowered}
     done = sum(operator.operations for operator in counted.operators if operator.name in lowered)
     return 1 - done / counted.operations if counted.operations else 1.0
-
-
-def _outermost(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return the modules that are not inside another of them."""
-    return tuple(path for path in paths if not is_within(path, [other for other in paths if other != path]))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core.module_path import is_within
+from ..core.module_path import outermost
 from ..core.precision import BF16, FLOAT32, FP16, INT8, INT8_FP16, PRECISIONS
 from ..validate.place import Place
 from ..validate.stages.judge import KEEP, with_advice
@@ -93,9 +93,8 @@ def _overflow(
     places = [*paths, *([f"the model's own forward, {found.own}"] if found.own else [])]
     if not places:
         return None
-    outermost = [path for path in paths if not any(path != other and is_within(path, [other]) for other in paths)]
     others = f", then in {', '.join(places[1:])}" if len(places) > 1 else ""
-    options = " ".join(f"--keep-fp32 {path}" for path in outermost)
+    options = " ".join(f"--keep-fp32 {path}" for path in outermost(paths))
     if not found.own:
         helps = f"{options} keeps what overflows in float32"
     else:

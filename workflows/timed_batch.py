@@ -19,7 +19,7 @@ from ..engines.timing.method import Method
 from ..engines.timing.results import Measurement, Row, Status
 from ..engines.timing.rounds import Samples
 from ..engines.timing.runners import Runner
-from ..engines.timing.runtimes import RUNTIMES, GraphRuntime, ModuleRuntime
+from ..engines.timing.runtimes import RUNTIMES, GraphRuntime, is_of_bundle
 from ..engines.timing.timed_process import TimedProcess
 from ..engines.timing.timed_run import Entry, TimedRun, rotated_sets
 from ..validate.agreement import disagreement, wrong_output
@@ -164,17 +164,14 @@ class TimedBatch:
     def _unlike_recorded(self, key: Key, run: Callable[[Arrays], Arrays]) -> str:
         """Describe how outputs differ from the recorded ones, for the bundle's own graphs and plans alone."""
         recorded, runtime = self._variants[key[0]].recorded, RUNTIMES[key[1]]
-        is_baseline = isinstance(runtime, ModuleRuntime) or (
-            isinstance(runtime, GraphRuntime) and runtime.graph == "plain export"
-        )
-        if recorded is None or is_baseline:
+        if recorded is None or not is_of_bundle(runtime):
             return ""
         return wrong_output(run, *recorded, precision=self._precision(key), io=self._io(key))
 
     def _precision(self, key: Key) -> Precision:
         """Return the precision that a runtime computes in: that of the graph, unless it has one of its own."""
         runtime = RUNTIMES[key[1]]
-        is_graph = isinstance(runtime, GraphRuntime) and runtime.graph != "plain export"
+        is_graph = isinstance(runtime, GraphRuntime) and is_of_bundle(runtime)
         return PRECISIONS[self._variants[key[0]].precision if is_graph else runtime.precision]
 
     def _measurement(self, key: Key, name: str, found: Samples, process: TimedProcess, input_sets: int) -> Measurement:

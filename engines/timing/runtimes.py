@@ -179,6 +179,11 @@ RUNTIMES: dict[str, ModuleRuntime | GraphRuntime | PlanRuntime] = {
 }
 
 
+def is_of_bundle(runtime: ModuleRuntime | GraphRuntime | PlanRuntime) -> bool:
+    """Return True for a runtime of a bundle's graph or plan; the others are what these are compared with."""
+    return isinstance(runtime, PlanRuntime) or (isinstance(runtime, GraphRuntime) and runtime.graph != "plain export")
+
+
 def check_names(names: Sequence[str], *, plans: Sequence[tuple[str, str, bool]] = ()) -> tuple[str, ...]:
     """Return the runtimes of these names in the table's order. Raises InputError for an unknown one.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ..cases import Case
 from ..eager import Eager, Feeds
+from ..operator_mode import operator_mode
 from .eager_calls import tensors
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def modules_read(module: nn.Module, feeds: Feeds, case: Case) -> dict[str, set[s
 
     for path, part in eager.module.named_modules():
         part.register_forward_hook(lambda _module, _inputs, output, path=path: leave(path, output))
-    with _followed(sources):
+    with operator_mode(partial(_followed, sources)):
         eager.run(feeds, case)
     return {path: {other for other, bit in bits.items() if own & bit} for path, own in made_of.items()}
 
@@ -60,14 +61,8 @@ def _storages(tree: Any) -> list[Any]:
     return [tensor.untyped_storage() for tensor in tensors(tree) if tensor.layout is torch.strided]
 
 
-def _followed(sources: _Sources) -> AbstractContextManager[Any]:
-    """Return a mode in which the results of every operator are made of what its inputs are made of."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Followed(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            results = func(*args, **(kwargs or {}))
-            sources.add(results, sources.of((args, kwargs)))
-            return results
-
-    return Followed()  # type: ignore[no-untyped-call]
+def _followed(sources: _Sources, func: Any, args: Any, kwargs: Any) -> Any:
+    """Return what an operator gives; it is made of what the arguments are made of."""
+    results = func(*args, **kwargs)
+    sources.add(results, sources.of((args, kwargs)))
+    return results

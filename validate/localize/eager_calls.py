@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..arrays import Array
 from ..cases import Case
 from ..eager import Eager, Feeds, Outputs, Rounding
+from ..operator_mode import operator_mode
 
 if TYPE_CHECKING:
     from torch import nn
@@ -174,25 +176,17 @@ def _operator_mode(seen: Callable[[Literal["op", "part"], Any], None]) -> Any:
     The exporter writes ``addmm`` as a product and a sum, and PyTorch's decomposition tells the product.
     """
     from torch._decomp import decomposition_table
-    from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Parts(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
-            seen("part", result)
-            return result
+    def shown(kind: Literal["op", "part"], func: Any, args: Any, kwargs: Any) -> Any:
+        if kind == "op" and func in decomposition_table and not func._schema.is_mutable:
+            # A decomposition that does not take these arguments tells nothing, and nothing depends on it.
+            with suppress(Exception), operator_mode(partial(shown, "part")):
+                decomposition_table[func](*args, **kwargs)
+        result = func(*args, **kwargs)
+        seen(kind, result)
+        return result
 
-    class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if func in decomposition_table and not func._schema.is_mutable:
-                # A decomposition that does not take these arguments tells nothing, and nothing depends on it.
-                with suppress(Exception), Parts():  # type: ignore[no-untyped-call]
-                    decomposition_table[func](*args, **(kwargs or {}))
-            result = func(*args, **(kwargs or {}))
-            seen("op", result)
-            return result
-
-    return Operators()  # type: ignore[no-untyped-call]
+    return operator_mode(partial(shown, "op"))
 
 
 def tensors(tree: Any) -> list[Any]:

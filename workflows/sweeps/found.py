@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.processes import ending
-from ...engines.timing.runtimes import RUNTIMES, ModuleRuntime
+from ...engines.timing.runtimes import RUNTIMES, is_of_bundle
 from ...errors import InputError
 
 LONGEST = 600
@@ -63,7 +63,8 @@ def _tuned(document: Mapping[str, Any]) -> Found:
 
 def _timed(document: Mapping[str, Any]) -> Found:
     rows = [row for row in document["rows"] if row.get("measurement") and row["model"] == TARGET]
-    ours = [row for row in rows if not _is_baseline(row["runtime"])] or rows
+    others = {name for name, runtime in RUNTIMES.items() if not is_of_bundle(runtime)}
+    ours = [row for row in rows if row["runtime"] not in others] or rows
     wrong = [row["runtime"] for row in document["rows"] if row["status"] in ("wrong", "failed")]
     tail = f"; not right: {', '.join(dict.fromkeys(wrong))}" if wrong else ""
     if not ours:
@@ -71,12 +72,6 @@ def _timed(document: Mapping[str, Any]) -> Found:
     fastest = min(ours, key=lambda row: float(row["measurement"]["latency"]["median_ms"]))
     median = float(fastest["measurement"]["latency"]["median_ms"])
     return Found(f"fastest: {fastest['runtime']}, {median:.3g} ms at batch {fastest['batch']}{tail}", median)
-
-
-def _is_baseline(name: str) -> bool:
-    """Return True for what a bundle is compared with: PyTorch itself, and the graph of its plain exporter."""
-    runtime = RUNTIMES.get(name)
-    return isinstance(runtime, ModuleRuntime) or (runtime is not None and runtime.is_baseline)
 
 
 def _costed(document: Mapping[str, Any]) -> Found:
