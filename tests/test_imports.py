@@ -63,7 +63,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/repeats/",
         "validate/half_precision.py",
         "validate/quantized.py",
-        "validate/unrounded.py",
+        "validate/operator_mode.py",
         "validate/tf32.py",
         "validate/plain_kernels.py",
         "validate/last_digits.py",

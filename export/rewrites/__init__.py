@@ -7,10 +7,9 @@ no other sees into the graph. ``tune`` tries the files in the order of their ``T
 
 from __future__ import annotations
 
-import pkgutil
-from importlib import import_module
 from typing import Any
 
+from ...core.discovery import files_of
 from .rewrite import GraphRewrite, Rewrite, apply, apply_whole, kinds
 
 
@@ -19,9 +18,7 @@ def found_rewrites(kind: str, package: str = __name__) -> tuple[Any, ...]:
 
     Its sub-folders are left out: they are for other runtimes.
     """
-    folder = import_module(package).__path__
-    names = [found.name for found in pkgutil.iter_modules(folder) if not found.ispkg]
-    files = [import_module(f"{package}.{name}") for name in names]
+    files = files_of(package)
     turns = sorted(files, key=lambda file: (getattr(file, "TURN", len(files)), file.__name__))
     return tuple(rewrite for file in turns for rewrite in getattr(file, kind, ()))
 

@@ -33,9 +33,9 @@ from .fold_weights import fold_weights
 from .nearest import write_nearest
 from .outputs import name_values, output_names
 from .program import digest
-from .quantisers import write_quantisers
 from .read_once import read_once
 from .refusals import check_operators, check_program, no_form
+from .rewrites.quantisers import write_quantisers
 from .tracing import export_program, quiet
 from .translations import TRANSLATIONS
 

@@ -13,7 +13,7 @@ from ...errors import ModuleRefused
 from ...modules.target import Target
 from ...modules.user_line import line_of_error, line_of_text
 from ..node_line import at, line_of_node
-from .linear_algebra import LARGEST
+from .rewrites.linear_algebra import LARGEST
 
 _LINEAR_ALGEBRA = (
     "ONNX has no linear algebra but products and determinants: torch.linalg.inv, solve, cholesky and solve_triangular "

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from onnxscript import opset18
 
-from . import between_pixels, nearest, quantisers
+from . import between_pixels, nearest
+from .rewrites import quantisers
 
 op: Any = opset18  # whose annotations know no Python numbers
 

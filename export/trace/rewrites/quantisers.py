@@ -17,12 +17,12 @@ from onnxscript import opset18 as op
 from torch import Tensor
 from torch.fx import Node
 
-from ...errors import ModuleRefused
-from ...modules.quantisers import Quantiser, quantiser, quantises
-from ...modules.user_line import line_of, traced_frames
-from ..node_line import at
+from ....errors import ModuleRefused
+from ....modules.quantisers import Quantiser, quantiser, quantises
+from ....modules.user_line import line_of, traced_frames
+from ...node_line import at
+from ..fold_weights import Constants, put_constant
 from .calls import Arguments
-from .fold_weights import Constants, put_constant
 
 # Types of levels with their ends. The first that holds them is taken: TensorRT reads no unsigned ones.
 _TYPES = {torch.int8: (-128, 127), torch.uint8: (0, 255)}

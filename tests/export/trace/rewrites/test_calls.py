@@ -10,11 +10,11 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from attn2trt.export.trace import antialiased, arctangents, attention, cross_entropy, fourier, scattering
-from attn2trt.export.trace.calls import bound
-from attn2trt.export.trace.folding import fold
-from attn2trt.export.trace.grids import linspace
-from attn2trt.export.trace.pooling import windows
+from attn2trt.export.trace.rewrites import antialiased, arctangents, attention, cross_entropy, fourier, scattering
+from attn2trt.export.trace.rewrites.calls import bound
+from attn2trt.export.trace.rewrites.folding import fold
+from attn2trt.export.trace.rewrites.grids import linspace
+from attn2trt.export.trace.rewrites.pooling import windows
 from attn2trt.export.trace.size_numbers import SizesStayNumbers
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.export.trace.exporter import trace
-from attn2trt.export.trace.pooling import adaptive_average, adaptive_maximum
+from attn2trt.export.trace.rewrites.pooling import adaptive_average, adaptive_maximum
 from attn2trt.modules.target import Target
 
 SIZES = [(16, 20), (7, 9), (5, 3), (1, 4), (13, 1)]

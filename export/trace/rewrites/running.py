@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..guards import largest
 from .calls import Arguments, arange
-from .guards import largest
 
 
 def _before(x: Tensor, step: int, dim: int, value: Any) -> Tensor:

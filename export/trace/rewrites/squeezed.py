@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..guards import is_one
 from .calls import Arguments
-from .guards import is_one
 
 
 def _squeeze(call: Arguments) -> Tensor | None:

@@ -12,8 +12,8 @@ from sized import exported
 from torch import Tensor, nn
 
 from attn2trt.engines.ort_runtime import OrtRuntime
-from attn2trt.export.trace.calls import bound
-from attn2trt.export.trace.linear_algebra import LARGEST, REWRITES
+from attn2trt.export.trace.rewrites.calls import bound
+from attn2trt.export.trace.rewrites.linear_algebra import LARGEST, REWRITES
 
 LINALG = torch.linalg
 
