@@ -12,42 +12,39 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .rewrite import Writer, constant, moves_by_one, sizes
+from .rewrite import Matched, Writer, constant, moves_by_one, sizes
 
 STEP = 8  # output channels that are computed at once
 LARGEST = 64  # input channels; with more, a kernel fills its vectors with them
 
 
-class FewOutputs:
+class FewOutputs(Matched[np.ndarray]):
     """Conv to one channel as Conv to eight columns of it."""
 
     name = "one output channel as columns of several"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind by kernel and input channels."""
+    def match(self, node: ir.Node) -> np.ndarray | None:
+        """Return the weight of a convolution to one channel."""
         weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
         if weight is None or weight.ndim != 4 or weight.shape[0] != 1 or weight.shape[1] > LARGEST:
-            return ""
+            return None
         if len(node.inputs) > 2 and node.inputs[2] is not None and constant(node.inputs[2]) is None:
-            return ""
+            return None
         if not moves_by_one(node) or node.attributes.get_int("group", 1) != 1 or weight.shape[3] == 1:
-            return ""
-        if sizes(node.outputs[0], 4) is None:
-            return ""
-        return f"Conv {weight.shape[2]}x{weight.shape[3]}, {weight.shape[1]} channels to one"
+            return None
+        return None if sizes(node.outputs[0], 4) is None else weight
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place a wider Conv, its channels put into the row, and what is beyond the row cut off."""
-        weight = constant(node.inputs[1])
-        found = sizes(node.outputs[0], 4)
-        assert weight is not None
-        assert found is not None
-        _, inputs, height, width = weight.shape
-        wide = np.zeros((STEP, inputs, height, width + STEP - 1), weight.dtype)
+    def kind_of(self, node: ir.Node, found: np.ndarray) -> str:
+        """Return the kind by kernel and input channels."""
+        return f"Conv {found.shape[2]}x{found.shape[3]}, {found.shape[1]} channels to one"
+
+    def write(self, write: Writer, node: ir.Node, found: np.ndarray) -> ir.Value:
+        """Write a wider Conv, its channels put into the row, and what is beyond the row cut off."""
+        _, inputs, height, width = found.shape
+        wide = np.zeros((STEP, inputs, height, width + STEP - 1), found.dtype)
         for column in range(STEP):
-            wide[column, :, :, column : column + width] = weight[0]
+            wide[column, :, :, column : column + width] = found[0]
         top, left, bottom, right = node.attributes.get_ints("pads", (0, 0, 0, 0))
-        write = Writer(node)
         operands = [node.inputs[0], write.weight(wide, "columns")]
         bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
         if bias is not None:
@@ -58,13 +55,12 @@ class FewOutputs:
         rows = write.node("Transpose", [columns], "columns last", perm=[0, 2, 3, 1])
         # 0: as there, -1: what is left; the rows in their place, steps and columns together
         merged = write.node("Reshape", [rows, write.weight(np.array([0, 0, -1], np.int64), "rows")], "in rows")
-        size = found[3]
+        size = (sizes(node.outputs[0], 4) or ())[3]
         if size is None or size % STEP:
             end = write.size(node.inputs[0], 3, size, left + right - width + 1)
             bounds = [write.number(0, "first column"), end, write.number(2, "along the row")]
             merged = write.node("Slice", [merged, *bounds], "cut off")
-        axis = write.number(1, "channel")
-        write.put(write.node("Unsqueeze", [merged, axis], "one channel"))
+        return write.node("Unsqueeze", [merged, write.number(1, "channel")], "one channel")
 
 
 TURN = 4

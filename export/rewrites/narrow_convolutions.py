@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .rewrite import Writer, constant
+from .rewrite import Matched, Writer, constant
 
 BLOCKS = (8, 16)
 MOST_TERMS = 32  # a graph of more nodes than this for one convolution is no longer faster anywhere that we saw
@@ -58,21 +58,22 @@ def _narrow(node: ir.Node) -> _Convolution | None:
     return found if found.outputs_each < max(BLOCKS) and found.inputs_each > 1 else None
 
 
-class DepthwiseSum:
+class DepthwiseSum(Matched[_Convolution]):
     """A convolution in groups as a sum of depthwise ones."""
 
     name = "narrow groups as a sum of depthwise convolutions"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind by kernel, channels and groups."""
+    def match(self, node: ir.Node) -> _Convolution | None:
+        """Return a convolution whose groups have few input channels."""
         found = _narrow(node)
-        return str(found) if found is not None and found.inputs_each <= MOST_TERMS else ""
+        return found if found is not None and found.inputs_each <= MOST_TERMS else None
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place for each input channel of a group a Gather and a Conv, added up."""
-        found = _narrow(node)
-        assert found is not None
-        write = Writer(node)
+    def kind_of(self, node: ir.Node, found: _Convolution) -> str:
+        """Return the kind by kernel, channels and groups."""
+        return str(found)
+
+    def write(self, write: Writer, node: ir.Node, found: _Convolution) -> ir.Value:
+        """Write for each input channel of a group a Gather and a Conv, added up."""
         outputs = len(found.weight)
         first_inputs = np.arange(outputs) // found.outputs_each * found.inputs_each
         total: ir.Value | None = None
@@ -85,10 +86,10 @@ class DepthwiseSum:
             term = write.node("Conv", [given, kernel, *bias], f"term {number}", **_attributes(node, outputs))
             total = term if total is None else write.node("Add", [term, total], f"sum {number}")
         assert total is not None
-        write.put(total)
+        return total
 
 
-class WiderGroups:
+class WiderGroups(Matched[_Convolution]):
     """A convolution in fewer groups, with zeros between those that became one; their outputs fill blocks of ``block``
     channels."""
 
@@ -96,31 +97,25 @@ class WiderGroups:
         self.name = f"narrow groups merged to blocks of {block}"
         self._block = block
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind by kernel, channels and groups."""
+    def match(self, node: ir.Node) -> _Convolution | None:
+        """Return a convolution some of whose groups together fill a block."""
         found = _narrow(node)
-        return str(found) if found is not None and found.merged(self._block) > 1 else ""
+        return found if found is not None and found.merged(self._block) > 1 else None
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place one Conv."""
-        found = _narrow(node)
-        assert found is not None
+    def kind_of(self, node: ir.Node, found: _Convolution) -> str:
+        """Return the kind by kernel, channels and groups."""
+        return str(found)
+
+    def write(self, write: Writer, node: ir.Node, found: _Convolution) -> ir.Value:
+        """Write one Conv."""
         merged, outputs, inputs = found.merged(self._block), found.outputs_each, found.inputs_each
         wide = np.zeros((len(found.weight), inputs * merged, *found.weight.shape[2:]), found.weight.dtype)
         for group in range(found.groups):
             place = group % merged * inputs
             rows = slice(group * outputs, (group + 1) * outputs)
             wide[rows, place : place + inputs] = found.weight[rows]
-        write = Writer(node)
-        kernel = write.weight(wide, "merged weight")
-        write.put(
-            write.node(
-                "Conv",
-                [node.inputs[0], kernel, *node.inputs[2:]],
-                "merged",
-                **_attributes(node, found.groups // merged),
-            )
-        )
+        kernel, attributes = write.weight(wide, "merged weight"), _attributes(node, found.groups // merged)
+        return write.node("Conv", [node.inputs[0], kernel, *node.inputs[2:]], "merged", **attributes)
 
 
 def _attributes(node: ir.Node, groups: int) -> dict[str, ir.Attr | int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .rewrite import Writer, constant, sizes
+from .rewrite import Matched, Writer, constant, sizes
 
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 # one number in, one number out
@@ -35,28 +35,27 @@ class _Linear:
 
 
 _Step = _Linear | ir.Node
+_Chain = tuple[ir.Value, list[_Step]]  # what the first Transpose reads, and the steps from there on
 
 
-class PixelLinear:
+class PixelLinear(Matched[_Chain]):
     """Transpose, linear layers and elementwise operators, Transpose, as convolutions and the same operators."""
 
     name = "linear layers on pixels as 1x1 convolutions"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind by the channels from layer to layer; the place is its last Transpose."""
-        found = _chain(node)
-        if found is None:
-            return ""
+    def match(self, node: ir.Node) -> _Chain | None:
+        """Return the chain that ends in a Transpose."""
+        return _chain(node)
+
+    def kind_of(self, node: ir.Node, found: _Chain) -> str:
+        """Return the kind by the channels from layer to layer."""
         weights = [step.weight for step in found[1] if isinstance(step, _Linear)]
         channels = [weights[0].shape[1], *(weight.shape[0] for weight in weights)]
         return f"linear layers on pixels, {' to '.join(map(str, channels))} channels"
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place the operators without transposes."""
-        found = _chain(node)
-        assert found is not None
+    def write(self, write: Writer, node: ir.Node, found: _Chain) -> ir.Value:
+        """Write the operators without transposes."""
         value, steps = found
-        write = Writer(node)
         for number, step in enumerate(steps):
             if isinstance(step, _Linear):
                 kernel = write.weight(np.ascontiguousarray(step.weight[:, :, None, None]), f"kernel {number}")
@@ -64,11 +63,11 @@ class PixelLinear:
                 value = write.node("Conv", [value, kernel, *bias], f"layer {number}", kernel_shape=[1, 1])
             else:
                 value = write.node(step.op_type, [value], f"operator {number}", **step.attributes)
-        write.put(value)
+        return value
 
 
-def _chain(last: ir.Node) -> tuple[ir.Value, list[_Step]] | None:
-    """Return what the first Transpose reads, and the steps from there to the ``last``; None for any other chain."""
+def _chain(last: ir.Node) -> _Chain | None:
+    """Return the chain that ends in the ``last`` node; None for any other chain."""
     value = last.inputs[0] if _permutes(last, TO_FIRST) else None
     steps: list[_Step] = []
     between: list[ir.Value] = []

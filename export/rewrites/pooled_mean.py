@@ -13,39 +13,43 @@ import numpy as np
 import onnx_ir as ir
 
 from .axis_sizes import HEIGHT, WIDTH
-from .rewrite import Writer, sizes
+from .rewrite import Matched, Writer, sizes
 from .split_reduction import reduced_axes
 
 LONGEST = 64  # of a longer axis the reduction is as fast
 
 
-class PooledMean:
+Pooled = tuple[int, tuple[int | None, ...]]  # the axis that a mean is taken along, and the sizes of the map
+
+
+class PooledMean(Matched[Pooled]):
     """ReduceMean over height or width as AveragePool."""
 
     name = "means along one axis as pooling"
 
-    def kind(self, node: ir.Node) -> str:
+    def match(self, node: ir.Node) -> Pooled | None:
+        """Return the axis and the sizes of the map; None for any other node."""
+        axes = reduced_axes(node) if node.op_type == "ReduceMean" else ()
+        known = sizes(node.inputs[0], 4) if axes in ((HEIGHT,), (WIDTH,)) else None
+        size = None if known is None else known[axes[0]]
+        return None if known is None or size is None or not 1 < size <= LONGEST else (axes[0], known)
+
+    def kind_of(self, node: ir.Node, found: Pooled) -> str:
         """Return the kind by axis, its size and the channels."""
-        found = _pooled(node)
-        if found is None:
-            return ""
         axis, known = found
         return f"mean over {known[axis]} {'rows' if axis == HEIGHT else 'columns'} of {known[1] or 'any'} channels"
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place an AveragePool and, if the axis goes, a Squeeze."""
-        found = _pooled(node)
-        assert found is not None
+    def write(self, write: Writer, node: ir.Node, found: Pooled) -> ir.Value:
+        """Write an AveragePool and, if the axis goes, a Squeeze."""
         axis, known = found
-        write = Writer(node)
         window = [known[axis] or 1, 1] if axis == HEIGHT else [1, known[axis] or 1]
         pooled = write.node("AveragePool", [node.inputs[0]], "pooled", kernel_shape=window)
         if node.attributes.get_int("keepdims", 1) == 0:
             pooled = write.node("Squeeze", [pooled, write.weight(np.array([axis], np.int64), "axis")], "squeezed")
-        write.put(pooled)
+        return pooled
 
 
-class PooledMapByMap:
+class PooledMapByMap(PooledMean):
     """ReduceMean over the height as AveragePool of volumes.
 
     Does not apply to the width, whose numbers lie side by side.
@@ -53,30 +57,17 @@ class PooledMapByMap:
 
     name = "means along one axis as pooling, map by map"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind of place that the other rewrite of this file applies to."""
-        found = _pooled(node)
-        return PooledMean().kind(node) if found is not None and found[0] == HEIGHT else ""
+    def match(self, node: ir.Node) -> Pooled | None:
+        """Return the height's axis and the sizes of the map."""
+        found = super().match(node)
+        return found if found is not None and found[0] == HEIGHT else None
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place a view with an axis of depth, an AveragePool, and a view without it."""
-        found = _pooled(node)
-        assert found is not None
-        write = Writer(node)
+    def write(self, write: Writer, node: ir.Node, found: Pooled) -> ir.Value:
+        """Write a view with an axis of depth, an AveragePool, and a view without it."""
         volume = write.node("Unsqueeze", [node.inputs[0], write.number(HEIGHT, "depth")], "volume")
         pooled = write.node("AveragePool", [volume], "pooled", kernel_shape=[1, found[1][HEIGHT] or 1, 1])
         gone = [HEIGHT] if node.attributes.get_int("keepdims", 1) else [HEIGHT, HEIGHT + 1]
-        write.put(write.node("Squeeze", [pooled, write.weight(np.array(gone, np.int64), "gone")], "flat"))
-
-
-def _pooled(node: ir.Node) -> tuple[int, tuple[int | None, ...]] | None:
-    """Return the axis that a mean is taken along and the sizes of the map; None for any other node."""
-    axes = reduced_axes(node) if node.op_type == "ReduceMean" else ()
-    known = sizes(node.inputs[0], 4) if axes in ((HEIGHT,), (WIDTH,)) else None
-    size = None if known is None else known[axes[0]]
-    if known is None or size is None or not 1 < size <= LONGEST:
-        return None
-    return axes[0], known
+        return write.node("Squeeze", [pooled, write.weight(np.array(gone, np.int64), "gone")], "flat")
 
 
 TURN = 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -13,6 +14,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 WRITTEN = " > "
 # operators are written as this opset has them: Squeeze and Unsqueeze take their axes as an input
 OLDEST_OPSET = 13
+Match = TypeVar("Match")
 FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE})
 
 
@@ -225,3 +227,39 @@ class Writer:
     @property
     def _stem(self) -> str:
         return str(self._old.name)
+
+
+class Matched(ABC, Generic[Match]):
+    """A ``Rewrite`` of what ``match`` finds at a node.
+
+    Attributes:
+        name: The rewrite in words.
+        place: The kind of every place, unless ``kind_of`` tells them apart.
+    """
+
+    name: str
+    place: str = ""
+
+    @abstractmethod
+    def match(self, node: ir.Node) -> Match | None:
+        """Return what is rewritten at a node; None if the rewrite does not apply."""
+
+    @abstractmethod
+    def write(self, write: Writer, node: ir.Node, found: Match) -> ir.Value:
+        """Return the value that comes in the place of the node's output."""
+
+    def kind_of(self, node: ir.Node, found: Match) -> str:
+        """Return the kind of what was found."""
+        return self.place
+
+    def kind(self, node: ir.Node) -> str:
+        """Return the kind of a node; "" if the rewrite does not apply."""
+        found = self.match(node)
+        return "" if found is None else self.kind_of(node, found)
+
+    def apply(self, node: ir.Node) -> None:
+        """Write in the node's place what the rewrite writes."""
+        found = self.match(node)
+        assert found is not None
+        write = Writer(node)
+        write.put(self.write(write, node, found))

@@ -15,28 +15,49 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from .rewrite import Writer, sizes
+from .rewrite import Matched, Writer, sizes
+
+Gates = tuple[ir.Value, ir.Value, ir.Value]  # the map, the gate of each row and that of each column
 
 
-class OuterProduct:
+class OuterProduct(Matched[Gates]):
     """(x · rows) · columns as x · (rows ⊗ columns)."""
 
     name = "multiply row and column gates first"
     _operator = "MatMul"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind by number of channels."""
-        found = _parts(node)
-        return "" if found is None else _kind(found[0])
+    def match(self, node: ir.Node) -> Gates | None:
+        """Return the map and its gates; None for any other node.
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place the gates' product, and one with the map."""
-        found = _parts(node)
-        assert found is not None
-        given, rows, columns = found
-        write = Writer(node)
-        gates = write.node(self._operator, [rows, columns], "gates")
-        write.put(write.node("Mul", [given, gates], "gated"))
+        Whatever the other sizes are, a matrix product over an axis of one broadcasts as the two products do.
+        """
+        if node.op_type != "Mul":
+            return None
+        for between, last in (tuple(node.inputs), tuple(reversed(node.inputs))):
+            product = None if between is None else between.producer()
+            if product is None or product.op_type != "Mul" or between is None or last is None:
+                continue
+            if len(between.uses()) != 1 or between.is_graph_output():
+                continue
+            for given, first in (tuple(product.inputs), tuple(reversed(product.inputs))):
+                if given is None or first is None or not _is_map(given):
+                    continue
+                if _is_row_gate(first) and _is_column_gate(last):
+                    return given, first, last
+                if _is_column_gate(first) and _is_row_gate(last):
+                    return given, last, first
+        return None
+
+    def kind_of(self, node: ir.Node, found: Gates) -> str:
+        """Return the kind by number of channels."""
+        return f"row and column gates of {(sizes(found[0], 4) or ())[1] or 'any number of'} channels"
+
+    def write(self, write: Writer, node: ir.Node, found: Gates) -> ir.Value:
+        """Write the gates' product, and one with the map."""
+        return write.node("Mul", [found[0], self._product(write, *found)], "gated")
+
+    def _product(self, write: Writer, given: ir.Value, rows: ir.Value, columns: ir.Value) -> ir.Value:
+        return write.node(self._operator, [rows, columns], "gates")
 
 
 class BroadcastGates(OuterProduct):
@@ -46,7 +67,7 @@ class BroadcastGates(OuterProduct):
     _operator = "Mul"
 
 
-class EnlargedGates:
+class EnlargedGates(OuterProduct):
     """Row and column gates multiplied first, each repeated along its row or column, without a matrix product.
 
     Does not apply to a map whose height or width may vary: ONNX Runtime repeats in blocks only what it knows.
@@ -54,24 +75,16 @@ class EnlargedGates:
 
     name = "enlarge row and column gates first"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind by number of channels."""
-        found = _parts(node)
-        known = sizes(found[0], 4) if found is not None else None
-        return "" if found is None or known is None or None in known[2:] else _kind(found[0])
+    def match(self, node: ir.Node) -> Gates | None:
+        """Return a map of known height and width, and its gates."""
+        found = super().match(node)
+        return None if found is None or None in (sizes(found[0], 4) or ())[2:] else found
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place both gates enlarged, their product, and one with the map."""
-        found = _parts(node)
-        assert found is not None
-        given, rows, columns = found
-        known = sizes(given, 4)
-        assert known is not None
-        write = Writer(node)
-        by_row = _enlarged(write, rows, (1, 1, 1, known[3]), "rows")
-        by_column = _enlarged(write, columns, (1, 1, known[2], 1), "columns")
-        gates = write.node("Mul", [by_row, by_column], "gates")
-        write.put(write.node("Mul", [given, gates], "gated"))
+    def _product(self, write: Writer, given: ir.Value, rows: ir.Value, columns: ir.Value) -> ir.Value:
+        height, width = (sizes(given, 4) or ())[2:]
+        by_row = _enlarged(write, rows, (1, 1, 1, width), "rows")
+        by_column = _enlarged(write, columns, (1, 1, height, 1), "columns")
+        return write.node("Mul", [by_row, by_column], "gates")
 
 
 def _enlarged(write: Writer, gate: ir.Value, times: Sequence[int | None], word: str) -> ir.Value:
@@ -79,34 +92,6 @@ def _enlarged(write: Writer, gate: ir.Value, times: Sequence[int | None], word: 
     scales = write.weight(np.array(times, np.float32), f"times {word}")
     exact = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
     return write.node("Resize", [gate, None, scales], f"enlarged {word}", **exact)
-
-
-def _kind(given: ir.Value) -> str:
-    channels = (sizes(given, 4) or ())[1]
-    return f"row and column gates of {channels or 'any number of'} channels"
-
-
-def _parts(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value] | None:
-    """Return the map, the gate of each row and that of each column; None for any other node.
-
-    Whatever the other sizes are, a matrix product over an axis of one broadcasts as the two products do.
-    """
-    if node.op_type != "Mul":
-        return None
-    for between, last in (tuple(node.inputs), tuple(reversed(node.inputs))):
-        product = None if between is None else between.producer()
-        if product is None or product.op_type != "Mul" or between is None or last is None:
-            continue
-        if len(between.uses()) != 1 or between.is_graph_output():
-            continue
-        for given, first in (tuple(product.inputs), tuple(reversed(product.inputs))):
-            if given is None or first is None or not _is_map(given):
-                continue
-            if _is_row_gate(first) and _is_column_gate(last):
-                return given, first, last
-            if _is_column_gate(first) and _is_row_gate(last):
-                return given, last, first
-    return None
 
 
 def _is_map(value: ir.Value) -> bool:

@@ -11,37 +11,36 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .rewrite import Writer, constant, sizes
+from .rewrite import Matched, Writer, constant, sizes
 
 REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"})
 GROUPS = 4
 FEWEST = 16  # channels; below, two steps cost more than they share out
 
 
-class SplitReduction:
+class SplitReduction(Matched[tuple[int, int | None, int | None]]):
     """Reduce(x, channels) as Reduce(Reduce(x, channels of a group), groups)."""
 
     name = "reduce channels in groups"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind by operator and number of channels."""
+    def match(self, node: ir.Node) -> tuple[int, int | None, int | None] | None:
+        """Return the channels, the height and the width of the map."""
         if node.op_type not in REDUCTIONS or reduced_axes(node) != (1,):
-            return ""
+            return None
         found = sizes(node.inputs[0], 4)
         if found is None or found[1] is None or found[1] < FEWEST or found[1] % GROUPS:
-            return ""
-        return f"{node.op_type} over {found[1]} channels"
+            return None
+        return found[1], found[2], found[3]
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place a view in groups, and two reductions."""
-        write, given = Writer(node), node.inputs[0]
-        found = sizes(given, 4)
-        assert given is not None
-        assert found is not None
-        assert found[1] is not None
+    def kind_of(self, node: ir.Node, found: tuple[int, int | None, int | None]) -> str:
+        """Return the kind by operator and number of channels."""
+        return f"{node.op_type} over {found[0]} channels"
+
+    def write(self, write: Writer, node: ir.Node, found: tuple[int, int | None, int | None]) -> ir.Value:
+        """Write a view in groups, and two reductions."""
+        given, (channels, height, width) = node.inputs[0], found
         # 0 stands for the size that is there, -1 for the one that is left
-        head = [0, GROUPS, found[1] // GROUPS]
-        height, width = found[2:]
+        head = [0, GROUPS, channels // GROUPS]
         if height is None and width is None:
             start = write.weight(np.array(head, np.int64), "groups")
             rest = write.integers("Shape", [given], "height and width", start=2)
@@ -53,7 +52,7 @@ class SplitReduction:
         grouped = write.node("Reshape", [given, view], "in groups")
         within = _reduce(write, node, grouped, 2, keep=0, word="of each group")
         keep = node.attributes.get_int("keepdims", 1)
-        write.put(_reduce(write, node, within, 1, keep=keep, word="of all groups"))
+        return _reduce(write, node, within, 1, keep=keep, word="of all groups")
 
 
 def _reduce(write: Writer, node: ir.Node, value: ir.Value, axis: int, *, keep: int, word: str) -> ir.Value:

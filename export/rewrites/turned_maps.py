@@ -11,26 +11,26 @@ import onnx_ir as ir
 
 from .axis_sizes import HEIGHT, OTHER, WIDTH, turned
 from .positions import Pointwise, pointwise
-from .rewrite import Writer, constant, sizes
+from .rewrite import Matched, Writer, constant, sizes
 
 
-class UnturnedMaps:
+class UnturnedMaps(Matched[Pointwise]):
     """Turn, operators on pixels, turn, as the operators alone."""
 
     name = "operators on pixels without turning the map"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind by channels; the place is the turn back."""
-        found = turned_between(node)
-        return "" if found is None else f"turned map, {channels(found.begins[0])} to {channels(found.end)} channels"
+    def match(self, node: ir.Node) -> Pointwise | None:
+        """Return the operators that end in a turn back."""
+        return turned_between(node)
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place the operators on the maps as they were."""
-        found = turned_between(node)
-        assert found is not None
-        write = Writer(node)
+    def kind_of(self, node: ir.Node, found: Pointwise) -> str:
+        """Return the kind by channels."""
+        return f"turned map, {channels(found.begins[0])} to {channels(found.end)} channels"
+
+    def write(self, write: Writer, node: ir.Node, found: Pointwise) -> ir.Value:
+        """Write the operators on the maps as they were."""
         before = [_unturned(write, value, f"unturned {number}") for number, value in enumerate(found.begins)]
-        write.put(found.copied(write, before, "unturned"))
+        return found.copied(write, before, "unturned")
 
 
 def turned_between(node: ir.Node) -> Pointwise | None:

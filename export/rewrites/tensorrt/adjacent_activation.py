@@ -10,30 +10,30 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from ..pixel_linear import ELEMENTWISE
-from ..rewrite import Writer
+from ..rewrite import Matched, Writer
 from .spatial_mean import given
 
 SHAPES = frozenset({"Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose", "Gather"})
 
 
-class AdjacentActivation:
+class AdjacentActivation(Matched[tuple[ir.Node, list[ir.Node]]]):
     """Shape(f(x)) as f(Shape(x))."""
 
     name = "activation beside what reads it"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind by the activation; the place is the last that reshapes."""
-        found = activation_before(node)
-        return "" if found is None else f"{found[0].op_type} before what reshapes it"
+    def match(self, node: ir.Node) -> tuple[ir.Node, list[ir.Node]] | None:
+        """Return an activation and what reshapes it; the place is the last that does."""
+        return activation_before(node)
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place what reshapes, then the activation."""
-        found = activation_before(node)
-        assert found is not None
+    def kind_of(self, node: ir.Node, found: tuple[ir.Node, list[ir.Node]]) -> str:
+        """Return the kind by the activation."""
+        return f"{found[0].op_type} before what reshapes it"
+
+    def write(self, write: Writer, node: ir.Node, found: tuple[ir.Node, list[ir.Node]]) -> ir.Value:
+        """Write what reshapes, then the activation."""
         activation, shapes = found
-        write = Writer(node)
         value = reshaped(write, given(activation), shapes)
-        write.put(write.node(activation.op_type, [value], "activation", **activation.attributes))
+        return write.node(activation.op_type, [value], "activation", **activation.attributes)
 
 
 def reshaped(write: Writer, value: ir.Value, shapes: list[ir.Node]) -> ir.Value:

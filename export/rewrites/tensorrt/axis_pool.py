@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..pooled_mean import PooledMean
+from ..pooled_mean import Pooled, PooledMean
 from .mean_product import kind_of_axis_mean
 
 
@@ -13,9 +13,9 @@ class AxisPool(PooledMean):
 
     name = "row and column means as pooling"
 
-    def kind(self, node: ir.Node) -> str:
+    def kind_of(self, node: ir.Node, found: Pooled) -> str:
         """Return the kind of a mean over one axis."""
-        return kind_of_axis_mean(node) if super().kind(node) else ""
+        return kind_of_axis_mean(node)
 
 
 TURN = 1

@@ -139,9 +139,8 @@ def _has_one_reader(value: ir.Value) -> bool:
 class Rewriter:
     """Writes the steps of a chain of ``rank`` axes in the other shape."""
 
-    def __init__(self, node: ir.Node, rank: int) -> None:
-        self._node, self._rank = node, rank
-        self.write = Writer(node)
+    def __init__(self, write: Writer, rank: int) -> None:
+        self._write, self._rank = write, rank
         self._count = 0
 
     def written(self, step: Step) -> ir.Value:
@@ -152,20 +151,20 @@ class Rewriter:
         word = f"step {self._count}"
         if step.vector is not None:
             shape = (-1,) if self._rank == PIXELS or step.vector.size == 1 else (-1, 1, 1)
-            return self.write.weight(step.vector.reshape(shape), word)
+            return self._write.weight(step.vector.reshape(shape), word)
         assert step.node is not None
         given = [self.written(inner) for inner in step.given]
         if step.product is None:
-            return self.write.node(step.node.op_type, given, word, **step.node.attributes)
+            return self._write.node(step.node.op_type, given, word, **step.node.attributes)
         return self._product(step.product, given[0], word)
 
     def _product(self, product: Product, given: ir.Value, word: str) -> ir.Value:
         weight = np.ascontiguousarray(product.weight)
-        bias = [] if product.bias is None else [self.write.weight(product.bias, f"bias of {word}")]
+        bias = [] if product.bias is None else [self._write.weight(product.bias, f"bias of {word}")]
         if self._rank == ROWS:
-            kernel = self.write.weight(weight[:, :, None, None], f"weight of {word}")
-            return self.write.node("Conv", [given, kernel, *bias], word, kernel_shape=[1, 1])
-        return self.write.node("Gemm", [given, self.write.weight(weight, f"weight of {word}"), *bias], word, transB=1)
+            kernel = self._write.weight(weight[:, :, None, None], f"weight of {word}")
+            return self._write.node("Conv", [given, kernel, *bias], word, kernel_shape=[1, 1])
+        return self._write.node("Gemm", [given, self._write.weight(weight, f"weight of {word}"), *bias], word, transB=1)
 
     def _root(self, value: ir.Value) -> ir.Value:
         """Return a root in the other shape: what it was made of before its axes went or came, if that is known."""
@@ -179,12 +178,12 @@ class Rewriter:
                 return before
             if (again := self._reduced(node, word, keep=True)) is not None:
                 return again
-            return with_axes(self.write, value, word)
+            return with_axes(self._write, value, word)
         if node is not None and node.op_type == "Unsqueeze" and _axes(node) == SPATIAL:
             before = node.inputs[0]
             assert before is not None
             return before
-        return self._reduced(node, word, keep=False) or without_axes(self.write, value, word)
+        return self._reduced(node, word, keep=False) or without_axes(self._write, value, word)
 
     def _reduced(self, node: ir.Node | None, word: str, *, keep: bool) -> ir.Value | None:
         """Return the reduction that gives a root with its axes kept or not; None if it gives the root otherwise."""
@@ -194,7 +193,7 @@ class Rewriter:
         given = node.inputs[0]
         if not operator or given is None:
             return None
-        return reduce(self.write, node, given, SPATIAL, word, keep=keep, operator=operator)
+        return reduce(self._write, node, given, SPATIAL, word, keep=keep, operator=operator)
 
 
 def _axes(node: ir.Node) -> tuple[int, ...]:

@@ -8,30 +8,19 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..rewrite import sizes
+from ..rewrite import Matched, Writer, sizes
 from .gate_chain import PIXELS, ROWS, Rewriter, Step, chain, step_of
 from .spatial_mean import with_axes
 
 
-class GateConvolutions:
+class GateConvolutions(Matched[Step]):
     """Linear layers of rows, and the Unsqueeze to a pixel behind them, as 1x1 convolutions."""
 
     name = "gate as 1x1 convolutions"
+    place = "layers of a gate"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return one kind for every place; ``node`` is the Unsqueeze."""
-        step = self._chain(node)
-        return "" if step is None else "layers of a gate"
-
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place the chain of pixels."""
-        step = self._chain(node)
-        assert step is not None
-        rewriter = Rewriter(node, ROWS)
-        rewriter.write.put(rewriter.written(step))
-
-    @staticmethod
-    def _chain(node: ir.Node) -> Step | None:
+    def match(self, node: ir.Node) -> Step | None:
+        """Return the chain that an Unsqueeze ends."""
         if node.op_type not in ("Unsqueeze", "Reshape") or sizes(node.outputs[0], 4) is None:
             return None
         before, after = sizes(node.inputs[0], 2), sizes(node.outputs[0], 4)
@@ -40,26 +29,18 @@ class GateConvolutions:
         step = chain(node.inputs[0], ROWS)
         return step if step is not None and any(step.products()) else None
 
+    def write(self, write: Writer, node: ir.Node, found: Step) -> ir.Value:
+        """Write the chain of pixels."""
+        return Rewriter(write, ROWS).written(found)
 
-class GateProducts:
+
+class GateProducts(Matched[Step]):
     """1x1 convolutions of one pixel as matrix products of rows."""
 
     name = "gate as matrix products"
+    place = "layers of a gate"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return one kind for every place; ``node`` is the last of the chain."""
-        step = self._chain(node)
-        return "" if step is None else "layers of a gate"
-
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place the chain of rows, and an Unsqueeze."""
-        step = self._chain(node)
-        assert step is not None
-        rewriter = Rewriter(node, PIXELS)
-        rewriter.write.put(with_axes(rewriter.write, rewriter.written(step), "pixel"))
-
-    @staticmethod
-    def _chain(node: ir.Node) -> Step | None:
+    def match(self, node: ir.Node) -> Step | None:
         """Return the chain that ends in a node; None if it goes on behind it or holds no product."""
         step = step_of(node, PIXELS)
         if step is None or not any(step.products()):
@@ -67,6 +48,10 @@ class GateProducts:
         readers = [use.node for use in node.outputs[0].uses()]
         goes_on = len(readers) == 1 and step_of(readers[0], PIXELS) is not None
         return None if goes_on else step
+
+    def write(self, write: Writer, node: ir.Node, found: Step) -> ir.Value:
+        """Write the chain of rows, and an Unsqueeze."""
+        return with_axes(write, Rewriter(write, PIXELS).written(found), "pixel")
 
 
 TURN = 3

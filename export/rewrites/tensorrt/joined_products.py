@@ -8,40 +8,35 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..rewrite import Writer, alike, constant, sizes
+from ..rewrite import Matched, Writer, alike, constant, sizes
+
+Product = tuple[ir.Value, ir.Value]  # a map and its gate
 
 
-class JoinedProducts:
+class JoinedProducts(Matched[list[Product]]):
     """Concat(x · g, y · h) as Concat(x, y) · Concat(g, h)."""
 
     name = "one product of joined maps"
+    place = "products that are joined"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return one kind for every place; ``node`` is the Concat."""
-        return "" if _operands(node) is None else "products that are joined"
+    def match(self, node: ir.Node) -> list[Product] | None:
+        """Return the products that a Concat joins; None if it joins something else, too."""
+        if node.op_type != "Concat" or node.attributes.get_int("axis", 0) not in (1, -3) or len(node.inputs) < 2:
+            return None
+        found = [_map_and_gate(value) for value in node.inputs]
+        pairs = [pair for pair in found if pair is not None]
+        # one map or gate for all images beside others is not joined with them
+        is_one = len(pairs) == len(found) and all(alike(values, 0) for values in zip(*pairs, strict=True))
+        return pairs if is_one else None
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place two Concat and a Mul."""
-        found = _operands(node)
-        assert found is not None
-        write = Writer(node)
+    def write(self, write: Writer, node: ir.Node, found: list[Product]) -> ir.Value:
+        """Write two Concat and a Mul."""
         maps = write.node("Concat", [one for one, _ in found], "maps", axis=1)
         gates = write.node("Concat", [gate for _, gate in found], "gates", axis=1)
-        write.put(write.node("Mul", [maps, gates], "product"))
+        return write.node("Mul", [maps, gates], "product")
 
 
-def _operands(node: ir.Node) -> list[tuple[ir.Value, ir.Value]] | None:
-    """Return the map and the gate of each product that is joined; None if something else is joined, too."""
-    if node.op_type != "Concat" or node.attributes.get_int("axis", 0) not in (1, -3) or len(node.inputs) < 2:
-        return None
-    found = [_map_and_gate(value) for value in node.inputs]
-    pairs = [pair for pair in found if pair is not None]
-    # one map or gate for all images beside others is not joined with them
-    is_one = len(pairs) == len(found) and all(alike(values, 0) for values in zip(*pairs, strict=True))
-    return pairs if is_one else None
-
-
-def _map_and_gate(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:
+def _map_and_gate(value: ir.Value | None) -> Product | None:
     node = None if value is None or len(value.uses()) != 1 or value.is_graph_output() else value.producer()
     if node is None or node.op_type != "Mul":
         return None

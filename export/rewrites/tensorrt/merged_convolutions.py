@@ -10,25 +10,24 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..rewrite import Writer, constant, moves_by_one, take_over
+from ..rewrite import Matched, Writer, constant, moves_by_one, take_over
 
 MOST_WORK = 16
 
 
-class MergedConvolutions:
+class MergedConvolutions(Matched[list[ir.Node]]):
     """Every Conv of one map as a part of one Conv."""
 
     name = "convolutions of one map merged"
+    place = "convolutions of one map"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return one kind for every place; ``node`` is the last of them."""
+    def match(self, node: ir.Node) -> list[ir.Node] | None:
+        """Return the convolutions of one map of which this is the last."""
         found = _siblings(node)
-        return "convolutions of one map" if found and found[-1] is node else ""
+        return found if found and found[-1] is node else None
 
-    def apply(self, node: ir.Node) -> None:
+    def write(self, write: Writer, node: ir.Node, found: list[ir.Node]) -> ir.Value:
         """Write in the place of all one Conv and a Split."""
-        found = _siblings(node)
-        write = Writer(node)
         kernel, pads = _merged(found)
         operands = [node.inputs[0], write.weight(kernel, "merged weight")]
         if any(len(one.inputs) > 2 for one in found):
@@ -47,7 +46,7 @@ class MergedConvolutions:
                 last = part
             else:
                 take_over(part, one.outputs[0])
-        write.put(last)
+        return last
 
 
 def _siblings(node: ir.Node) -> list[ir.Node]:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..pixel_linear import ELEMENTWISE
-from ..rewrite import Writer, alike, sizes, take_over
+from ..rewrite import Matched, Writer, alike, sizes, take_over
 from .gate_chain import product_of
 
 ROW, HEIGHT = 1, 2  # the axes along which rows (n, k, c) and maps (n, c, h, 1) stand side by side
@@ -33,20 +33,18 @@ class _Shared:
         return sizes(self.roots[0], 4) is not None
 
 
-class SharedLayers:
+class SharedLayers(Matched[_Shared]):
     """The same products and elementwise operators on several values as one of each on all of them."""
 
     name = "shared layers on all values at once"
+    place = "layers that several values share"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return one kind for every place; ``node`` is the last node of the last level."""
-        return "" if _shared(node) is None else "layers that several values share"
+    def match(self, node: ir.Node) -> _Shared | None:
+        """Return the shared levels whose last node this is."""
+        return _shared(node)
 
-    def apply(self, node: ir.Node) -> None:
+    def write(self, write: Writer, node: ir.Node, found: _Shared) -> ir.Value:
         """Write in the place of all levels a Concat, one node for each level, and the values taken apart again."""
-        found = _shared(node)
-        assert found is not None
-        write = Writer(node)
         value = _joined(write, found)
         for number, level in enumerate(found.levels):
             value = _level(write, level[0], value, f"layer {number}", is_maps=found.is_maps)
@@ -54,7 +52,7 @@ class SharedLayers:
         for part, one in zip(parts, found.levels[-1], strict=True):
             if one is not node:
                 take_over(part, one.outputs[0])
-        write.put(parts[found.levels[-1].index(node)])
+        return parts[found.levels[-1].index(node)]
 
 
 def _joined(write: Writer, found: _Shared) -> ir.Value:

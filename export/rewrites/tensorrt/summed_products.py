@@ -9,44 +9,36 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..rewrite import Writer, constant
+from ..rewrite import Matched, Writer, constant
 from .gate_chain import product_of
 
 
-class SummedProducts:
+class SummedProducts(Matched[tuple[ir.Node, ir.Node]]):
     """W·a + b + W·c + b as W·(a + c) + 2·b."""
 
     name = "one product of a sum"
+    place = "sum of products with one weight"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return one kind for every place; ``node`` is the addition."""
-        found = _products(node)
-        return "" if found is None else "sum of products with one weight"
+    def match(self, node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
+        """Return the products that a node adds up; None unless they have one weight and one bias."""
+        made = [None if value is None or len(value.uses()) != 1 else value.producer() for value in node.inputs]
+        if node.op_type != "Add" or len(made) != 2 or made[0] is None or made[1] is None or made[0] is made[1]:
+            return None
+        first, second = made[0], made[1]
+        is_one = first.op_type == second.op_type and list(first.inputs[1:]) == list(second.inputs[1:])
+        if not is_one or first.attributes != second.attributes or product_of(first) is None:
+            return None
+        return first, second
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place an Add and the product."""
-        found = _products(node)
-        assert found is not None
+    def write(self, write: Writer, node: ir.Node, found: tuple[ir.Node, ir.Node]) -> ir.Value:
+        """Write an Add and the product."""
         first, second = found
-        write = Writer(node)
         total = write.node("Add", [first.inputs[0], second.inputs[0]], "sum")
         operands = [total, first.inputs[1]]
         bias = constant(first.inputs[2]) if len(first.inputs) > 2 else None
         if bias is not None:
             operands.append(write.weight(np.asarray(2 * bias, bias.dtype), "bias of both"))
-        write.put(write.node(first.op_type, operands, "product", **first.attributes))
-
-
-def _products(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
-    """Return the products that a node adds up; None unless they have one weight and one bias."""
-    made = [None if value is None or len(value.uses()) != 1 else value.producer() for value in node.inputs]
-    if node.op_type != "Add" or len(made) != 2 or made[0] is None or made[1] is None or made[0] is made[1]:
-        return None
-    first, second = made[0], made[1]
-    is_one = first.op_type == second.op_type and list(first.inputs[1:]) == list(second.inputs[1:])
-    if not is_one or first.attributes != second.attributes or product_of(first) is None:
-        return None
-    return first, second
+        return write.node(first.op_type, operands, "product", **first.attributes)
 
 
 TURN = 2

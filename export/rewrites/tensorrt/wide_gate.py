@@ -12,35 +12,44 @@ import numpy as np
 import onnx_ir as ir
 
 from ..pixel_linear import ELEMENTWISE
-from ..rewrite import Writer, constant, sizes
+from ..rewrite import Matched, Writer, constant, sizes
 from .adjacent_activation import activation_before, reshaped
 from .spatial_mean import given
 
 WIDTH = 3
+Operands = tuple[int, ir.Value, tuple[int | None, ...]]  # which one is the gate, the gate, and the sizes of the map
 
 
-class WidenedGate:
+class WidenedGate(Matched[Operands]):
     """x · gate as x · (gate, once for each column)."""
 
     name = "gate widened to a row by Expand"
+    place = "gate of each channel"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return one kind for every place; ``node`` is the product."""
-        return "" if _operands(node) is None else "gate of each channel"
+    def match(self, node: ir.Node) -> Operands | None:
+        """Return the operands of a product of a map and a gate; None for any other node."""
+        if node.op_type != "Mul":
+            return None
+        for place, gate in enumerate(node.inputs):
+            found, known = sizes(gate, 4), sizes(node.inputs[1 - place], 4)
+            is_map = known is not None and known[2] != 1 and known[WIDTH] != 1
+            if gate is None or found is None or known is None or constant(gate) is not None:
+                continue
+            if is_map and found[2:] == (1, 1) and found[1] == known[1]:
+                return place, gate, known
+        return None
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place the wider gate and the product."""
-        found = _operands(node)
-        assert found is not None
+    def write(self, write: Writer, node: ir.Node, found: Operands) -> ir.Value:
+        """Write the wider gate and the product."""
         place, gate, known = found
-        write, value = Writer(node), given(node, 1 - place)
+        value = given(node, 1 - place)
         activation, shapes = _activation(gate)
         narrow = gate if activation is None else reshaped(write, given(activation), shapes)
         wide = self._widened(write, narrow, value, known[WIDTH])
         if activation is not None:
             wide = write.node(activation.op_type, [wide], "activation", **activation.attributes)
         operands = [value, wide] if place else [wide, value]
-        write.put(write.node("Mul", operands, "product"))
+        return write.node("Mul", operands, "product")
 
     def _widened(self, write: Writer, gate: ir.Value, value: ir.Value, size: int | None) -> ir.Value:
         if size is not None:
@@ -56,28 +65,14 @@ class ProductGate(WidenedGate):
 
     name = "gate widened to a row by a product"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return one kind for every place."""
-        found = _operands(node)
-        return "" if found is None or found[2][WIDTH] is None else super().kind(node)
+    def match(self, node: ir.Node) -> Operands | None:
+        """Return the operands of a product with a map of a known width."""
+        found = super().match(node)
+        return None if found is None or found[2][WIDTH] is None else found
 
     def _widened(self, write: Writer, gate: ir.Value, value: ir.Value, size: int | None) -> ir.Value:
         assert gate.dtype is not None
         return write.node("MatMul", [gate, write.weight(np.ones((1, size or 1), gate.dtype.numpy()), "ones")], "row")
-
-
-def _operands(node: ir.Node) -> tuple[int, ir.Value, tuple[int | None, ...]] | None:
-    """Return which operand is the gate, the gate, and the sizes of the map; None for any other node."""
-    if node.op_type != "Mul":
-        return None
-    for place, gate in enumerate(node.inputs):
-        found, known = sizes(gate, 4), sizes(node.inputs[1 - place], 4)
-        is_map = known is not None and known[2] != 1 and known[WIDTH] != 1
-        if gate is None or found is None or known is None or constant(gate) is not None:
-            continue
-        if is_map and found[2:] == (1, 1) and found[1] == known[1]:
-            return place, gate, known
-    return None
 
 
 def _activation(gate: ir.Value) -> tuple[ir.Node | None, list[ir.Node]]:

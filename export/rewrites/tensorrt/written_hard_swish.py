@@ -9,51 +9,46 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..rewrite import Writer
+from ..rewrite import Matched, Writer
 from .spatial_mean import given
 
 SLOPE, OFFSET, MIDDLE, TOP = 1 / 6, 0.5, 3, 6  # of HardSwish, from its definition in ONNX
 
 
-class BySigmoid:
+class BySigmoid(Matched[ir.Value]):
     """HardSwish(x) as x · HardSigmoid(x)."""
 
     name = "HardSwish by HardSigmoid"
+    place = "HardSwish"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return one kind for every place."""
-        return "HardSwish" if node.op_type == "HardSwish" else ""
+    def match(self, node: ir.Node) -> ir.Value | None:
+        """Return what a HardSwish reads."""
+        return given(node) if node.op_type == "HardSwish" else None
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place a HardSigmoid and a Mul."""
-        write, value = Writer(node), given(node)
+    def write(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        """Write a HardSigmoid and a Mul."""
         slope, offset = ir.AttrFloat32("alpha", SLOPE), ir.AttrFloat32("beta", OFFSET)
-        gate = write.node("HardSigmoid", [value], "gate", alpha=slope, beta=offset)
-        write.put(write.node("Mul", [value, gate], "gated"))
+        gate = write.node("HardSigmoid", [found], "gate", alpha=slope, beta=offset)
+        return write.node("Mul", [found, gate], "gated")
 
 
-class ByClip:
+class ByClip(BySigmoid):
     """HardSwish(x) as x · Clip(x + 3, 0, 6) / 6."""
 
     name = "HardSwish by Clip"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return one kind for every place."""
-        return BySigmoid().kind(node)
-
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place an Add, a Clip and two Mul."""
-        write, value = Writer(node), given(node)
-        assert value.dtype is not None
-        dtype = value.dtype.numpy()
+    def write(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        """Write an Add, a Clip and two Mul."""
+        assert found.dtype is not None
+        dtype = found.dtype.numpy()
 
         def number(of: float, word: str) -> ir.Value:
             return write.weight(np.array(of, dtype), word)
 
-        moved = write.node("Add", [value, number(MIDDLE, "middle")], "moved")
+        moved = write.node("Add", [found, number(MIDDLE, "middle")], "moved")
         cut = write.node("Clip", [moved, number(0, "bottom"), number(TOP, "top")], "cut")
         gate = write.node("Mul", [cut, number(SLOPE, "slope")], "gate")
-        write.put(write.node("Mul", [value, gate], "gated"))
+        return write.node("Mul", [found, gate], "gated")
 
 
 TURN = 6
