@@ -16,7 +16,7 @@ from attn2trt.export.rewrites import Rewrite, kinds
 from attn2trt.export.rewrites.concatenated_maps import SeparateMaps
 from attn2trt.export.rewrites.rewrite import Writer, rewrite_places
 from attn2trt.export.rewrites.tensorrt import REWRITES
-from attn2trt.export.rewrites.tensorrt.spatial_mean import SPATIAL, given, is_spatial, put_mean, reduce
+from attn2trt.export.rewrites.tensorrt.spatial_mean import SPATIAL, MeanRewrite, is_spatial, reduce
 
 from .drawn_graphs import Drawn, Piece, concatenated_means, draw
 
@@ -92,17 +92,16 @@ def test_every_rewrite_computes_what_was_there_in_many_graphs() -> None:
     assert {name for name, count in applied.items() if count > 1} == {one.name for one in REWRITES}
 
 
-class MaximumForMean:
+class MaximumForMean(MeanRewrite):
     """A rewrite that computes something else."""
 
     name = "mean as maximum"
 
-    def kind(self, node: ir.Node) -> str:
-        return "mean" if is_spatial(node) else ""
+    def applies(self, node: ir.Node) -> bool:
+        return is_spatial(node)
 
-    def apply(self, node: ir.Node) -> None:
-        write = Writer(node)
-        put_mean(write, node, reduce(write, node, given(node), SPATIAL, "mean", keep=True, operator="ReduceMax"))
+    def mean(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        return reduce(write, node, found, SPATIAL, "mean", keep=True, operator="ReduceMax")
 
 
 def test_a_rewrite_that_computes_something_else_is_found() -> None:

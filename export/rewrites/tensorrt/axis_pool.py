@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from ..pooled_mean import Pooled, PooledMean
-from .mean_product import kind_of_axis_mean
+from .mean_product import AxisProduct
 
 
 class AxisPool(PooledMean):
@@ -14,8 +14,8 @@ class AxisPool(PooledMean):
     name = "row and column means as pooling"
 
     def kind_of(self, node: ir.Node, found: Pooled) -> str:
-        """Return the kind of a mean over one axis."""
-        return kind_of_axis_mean(node)
+        """Return one kind for every place."""
+        return AxisProduct.place
 
 
 TURN = 1

@@ -11,64 +11,59 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from ..rewrite import Writer, sizes
-from .spatial_mean import SPATIAL, given, is_spatial, kind_of_mean, put_mean, reduce
+from .spatial_mean import SPATIAL, MeanRewrite, is_spatial, reduce
 
 LONGEST = 8  # of a side of a window; 64 numbers are few enough for half precision
 
 
-class GlobalPool:
+class GlobalPool(MeanRewrite):
     """ReduceMean as GlobalAveragePool."""
 
     name = "mean as GlobalAveragePool"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind of a mean."""
-        return kind_of_mean(node) if is_spatial(node) else ""
+    def applies(self, node: ir.Node) -> bool:
+        """Return True for a ReduceMean."""
+        return is_spatial(node)
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place a GlobalAveragePool and, if the axes go, a Squeeze."""
-        write = Writer(node)
-        put_mean(write, node, write.node("GlobalAveragePool", [given(node)], "pooled"))
+    def mean(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        """Write a GlobalAveragePool."""
+        return write.node("GlobalAveragePool", [found], "pooled")
 
 
-class WindowPool:
+class WindowPool(MeanRewrite):
     """A mean as AveragePool over the whole map."""
 
     name = "mean as AveragePool"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind of a mean."""
-        known = sizes(node.inputs[0], 4) if node.inputs else None
-        return "" if known is None or None in known[2:] else kind_of_mean(node)
+    def applies(self, node: ir.Node) -> bool:
+        """Return True if height and width are known."""
+        return None not in (sizes(node.inputs[0], 4) or ())[2:]
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place an AveragePool and, if the axes go, a Squeeze."""
-        known = sizes(node.inputs[0], 4)
-        assert known is not None
-        write = Writer(node)
-        window = [size or 1 for size in known[2:]]
-        put_mean(write, node, write.node("AveragePool", [given(node)], "pooled", kernel_shape=window))
+    def mean(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        """Write an AveragePool."""
+        window = [size or 1 for size in (sizes(found, 4) or ())[2:]]
+        return write.node("AveragePool", [found], "pooled", kernel_shape=window)
 
 
-class WindowMeans:
+class WindowMeans(MeanRewrite):
     """A mean as AveragePool over windows, and the mean of the windows. Does not apply to sizes without such windows."""
 
     name = "mean of means of windows"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind of a mean."""
-        return kind_of_mean(node) if _windows(node) else ""
+    def applies(self, node: ir.Node) -> bool:
+        """Return True if there are such windows."""
+        return bool(_windows(node.inputs[0]))
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place an AveragePool, a ReduceMean and, if the axes go, a Squeeze."""
-        write, window = Writer(node), _windows(node)
-        means = write.node("AveragePool", [given(node)], "windows", kernel_shape=window, strides=window)
-        put_mean(write, node, reduce(write, node, means, SPATIAL, "mean", keep=True))
+    def mean(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        """Write an AveragePool and a ReduceMean."""
+        window = _windows(found)
+        means = write.node("AveragePool", [found], "windows", kernel_shape=window, strides=window)
+        return reduce(write, node, means, SPATIAL, "mean", keep=True)
 
 
-def _windows(node: ir.Node) -> list[int]:
+def _windows(value: ir.Value | None) -> list[int]:
     """Return the largest window that fits into height and width without a rest; none if it has one pixel or all."""
-    known = sizes(node.inputs[0], 4) if node.inputs else None
+    known = sizes(value, 4)
     if known is None or known[2] is None or known[3] is None:
         return []
     window = [max(part for part in range(1, LONGEST + 1) if size % part == 0) for size in (known[2], known[3])]

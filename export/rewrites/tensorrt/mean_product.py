@@ -12,59 +12,46 @@ import numpy as np
 import onnx_ir as ir
 
 from ..axis_sizes import HEIGHT, WIDTH
-from ..rewrite import Writer, sizes
+from ..rewrite import Matched, Writer, sizes
 from ..split_reduction import reduced_axes
-from .spatial_mean import given, keeps_axes, kind_of_mean, put_mean, with_axes, without_axes
+from .spatial_mean import MeanRewrite, given, keeps_axes, with_axes, without_axes
 
 SHARE = 256
 
 
-class MeanProduct:
+class MeanProduct(MeanRewrite):
     """The mean over all pixels as (n, c, h·w) times a vector."""
 
     name = "mean as a matrix product"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind of a mean."""
-        return kind_of_mean(node)
-
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place a Reshape, a MatMul, and the axes."""
-        known = sizes(node.inputs[0], 4)
-        assert known is not None
-        write = Writer(node)
+    def mean(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        """Write a Reshape, a MatMul, and an Unsqueeze."""
         # 0: as there, -1: what is left
-        flat = write.node("Reshape", [given(node), write.weight(np.array([0, 0, -1]), "pixels")], "flat")
-        height, width = known[2:]
+        flat = write.node("Reshape", [found, write.weight(np.array([0, 0, -1]), "pixels")], "flat")
+        height, width = (sizes(found, 4) or ())[2:]
         count = None if height is None or width is None else height * width
-        mean = _times_vector(write, flat, axis=2, size=count, is_last=True)
-        put_mean(write, node, with_axes(write, mean, "map", (3,)))
+        return with_axes(write, _times_vector(write, flat, axis=2, size=count, is_last=True), "map", (3,))
 
 
-class AxisProduct:
+class AxisProduct(Matched[int]):
     """The mean over rows or over columns as a product of the map with a vector."""
 
     name = "row and column means as matrix products"
+    place = "mean over height or width"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind of a mean over one axis."""
-        return kind_of_axis_mean(node)
+    def match(self, node: ir.Node) -> int | None:
+        """Return the one axis, height or width, over which a node takes the mean of a map."""
+        if node.op_type != "ReduceMean" or sizes(node.inputs[0], 4) is None:
+            return None
+        axes = reduced_axes(node)
+        return axes[0] if axes in ((HEIGHT,), (WIDTH,)) else None
 
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place a MatMul and, if the axis goes, a Squeeze."""
-        known = sizes(node.inputs[0], 4)
-        assert known is not None
-        (axis,) = reduced_axes(node)
-        write = Writer(node)
-        mean = _times_vector(write, given(node), axis=axis, size=known[axis], is_last=axis == WIDTH)
-        write.put(mean if keeps_axes(node) else without_axes(write, mean, "squeezed", (axis,)))
-
-
-def kind_of_axis_mean(node: ir.Node) -> str:
-    """Return the kind of place of a mean over height or width alone; "" for any other node."""
-    if node.op_type != "ReduceMean" or sizes(node.inputs[0], 4) is None:
-        return ""
-    return "mean over height or width" if reduced_axes(node) in ((HEIGHT,), (WIDTH,)) else ""
+    def write(self, write: Writer, node: ir.Node, found: int) -> ir.Value:
+        """Write a MatMul and, if the axis goes, a Squeeze."""
+        value = given(node)
+        size = (sizes(value, 4) or ())[found]
+        mean = _times_vector(write, value, axis=found, size=size, is_last=found == WIDTH)
+        return mean if keeps_axes(node) else without_axes(write, mean, "squeezed", (found,))
 
 
 def _times_vector(write: Writer, value: ir.Value, *, axis: int, size: int | None, is_last: bool) -> ir.Value:

@@ -10,40 +10,30 @@ import numpy as np
 import onnx_ir as ir
 
 from ..rewrite import Writer
-from .spatial_mean import given, kind_of_mean, put_mean, reduce, with_axes
+from .spatial_mean import MeanRewrite, reduce, with_axes
 
 
-class FlatMean:
+class FlatMean(MeanRewrite):
     """A mean over one axis that holds all pixels."""
 
     name = "mean over one axis of pixels"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind of a mean."""
-        return kind_of_mean(node)
-
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place a Reshape, a ReduceMean, and the axes."""
-        write = Writer(node)
+    def mean(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        """Write a Reshape, a ReduceMean, and an Unsqueeze."""
         # 0: as there, -1: what is left
-        flat = write.node("Reshape", [given(node), write.weight(np.array([0, 0, -1]), "pixels")], "flat")
-        put_mean(write, node, with_axes(write, reduce(write, node, flat, (2,), "mean", keep=True), "map", (3,)))
+        flat = write.node("Reshape", [found, write.weight(np.array([0, 0, -1]), "pixels")], "flat")
+        return with_axes(write, reduce(write, node, flat, (2,), "mean", keep=True), "map", (3,))
 
 
-class TwoMeans:
+class TwoMeans(MeanRewrite):
     """A mean over the width, then over the height."""
 
     name = "mean over width, then height"
 
-    def kind(self, node: ir.Node) -> str:
-        """Return the kind of a mean."""
-        return kind_of_mean(node)
-
-    def apply(self, node: ir.Node) -> None:
-        """Write in the node's place two ReduceMean."""
-        write = Writer(node)
-        rows = reduce(write, node, given(node), (3,), "of rows", keep=True)
-        put_mean(write, node, reduce(write, node, rows, (2,), "of all", keep=True))
+    def mean(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        """Write two ReduceMean."""
+        rows = reduce(write, node, found, (3,), "of rows", keep=True)
+        return reduce(write, node, rows, (2,), "of all", keep=True)
 
 
 TURN = 1

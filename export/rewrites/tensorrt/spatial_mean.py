@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 import onnx_ir as ir
 
-from ..rewrite import Writer, sizes
+from ..rewrite import Matched, Writer, sizes
 from ..split_reduction import reduced_axes
 
 SPATIAL = (2, 3)
@@ -26,11 +28,6 @@ def is_mean(node: ir.Node) -> bool:
 def keeps_axes(node: ir.Node) -> bool:
     """Return True if the result has four axes, (n, c, 1, 1)."""
     return node.op_type == "GlobalAveragePool" or bool(node.attributes.get_int("keepdims", 1))
-
-
-def kind_of_mean(node: ir.Node) -> str:
-    """Return the kind of place of a mean over height and width; "" for any other node."""
-    return "mean over height and width" if is_mean(node) else ""
 
 
 def given(node: ir.Node, index: int = 0) -> ir.Value:
@@ -57,11 +54,6 @@ def reduce(
     return write.node(operator, [value, numbers], word, keepdims=int(keep))
 
 
-def put_mean(write: Writer, node: ir.Node, value: ir.Value) -> None:
-    """Put a mean (n, c, 1, 1) in the node's place, in the shape that it had there."""
-    write.put(value if keeps_axes(node) else without_axes(write, value, "squeezed"))
-
-
 def without_axes(write: Writer, value: ir.Value, word: str, axes: tuple[int, ...] = SPATIAL) -> ir.Value:
     """Write the value (n, c, 1, 1) as (n, c)."""
     return write.node("Squeeze", [value, write.weight(np.array(axes, np.int64), f"axes of {word}")], word)
@@ -77,3 +69,26 @@ def opset(node: ir.Node) -> int:
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     return int(graph.opset_imports[""])
+
+
+class MeanRewrite(Matched[ir.Value]):
+    """Another way to take the mean of a map over height and width; its axes go, or not, as before."""
+
+    place = "mean over height and width"
+
+    def match(self, node: ir.Node) -> ir.Value | None:
+        """Return the map whose mean a node takes."""
+        return given(node) if is_mean(node) and self.applies(node) else None
+
+    def applies(self, node: ir.Node) -> bool:
+        """Return True if this mean can be written so."""
+        return True
+
+    @abstractmethod
+    def mean(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        """Return the mean (n, c, 1, 1) of the map."""
+
+    def write(self, write: Writer, node: ir.Node, found: ir.Value) -> ir.Value:
+        """Write the mean, in the shape that it had."""
+        mean = self.mean(write, node, found)
+        return mean if keeps_axes(node) else without_axes(write, mean, "squeezed")
