@@ -78,16 +78,18 @@ def command(
         opened = open_bundle(target) if Path(target, MANIFEST).is_file() else None
         found = benchmark(target, method=method, weights=weights, progress=progress, **options)
     document = {**found.to_json(), "command": "attn2trt benchmark"}
-    if file is not None:
-        file.write_document(document)
-    if opened is not None:
-        record(opened, {BENCHMARK: strict(document)}, print_note)
-    if as_json:
-        print_json(document)
-    else:
-        from ..report.latency_table import latency_table
+    try:
+        if file is not None:
+            file.write_document(document)
+        if opened is not None:
+            record(opened, {BENCHMARK: strict(document)}, print_note)
+    finally:  # what was measured is printed, too, if the disk is full
+        if as_json:
+            print_json(document)
+        else:
+            from ..report.latency_table import latency_table
 
-        print_rich(latency_table(found))
+            print_rich(latency_table(found))
     return exit_code(found, options["runtimes"])
 
 

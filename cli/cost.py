@@ -108,15 +108,17 @@ def command(
         _require_gpu({"--precision": precision, "--backbone": backbone, "--tuned": tuned or None})
         found = _on_cpu(target, plot, options)
         document, table = found.to_json(), partial(cost_table, found)
+    document = {**document, "command": "attn2trt cost"}
+    try:
+        if document_file is not None:
+            document_file.write_document(document)
         if plot_file is not None:
             plot_file.write(lambda path: write_plot(found, path, title=TITLE))
-    document = {**document, "command": "attn2trt cost"}
-    if document_file is not None:
-        document_file.write_document(document)
-    if as_json:
-        print_json(document)
-    else:
-        print_rich(table())
+    finally:  # what was measured is printed, too, if the disk is full
+        if as_json:
+            print_json(document)
+        else:
+            print_rich(table())
     return 0
 
 

@@ -76,6 +76,19 @@ def test_a_person_gets_a_table() -> None:
     assert "not measured: ort-cuda" in shown.stdout
 
 
+@pytest.mark.usefixtures("asked")
+def test_a_full_disk_takes_no_measurement_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "write_text", refuse)
+    shown = run("se", "-o", str(tmp_path / "latency.json"))
+    assert (shown.exit_code, "No space left on device" in shown.stderr) == (4, True)
+    assert "not measured: ort-cuda" in shown.stdout
+    assert not [*tmp_path.iterdir()]
+
+
+def refuse(*_arguments: Any, **_options: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
 @pytest.mark.parametrize(
     ("rows", "named", "code"),
     [
