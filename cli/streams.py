@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import re
@@ -12,6 +13,20 @@ from ..core import channel
 
 # all but tab and newline
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+# of what a stream cannot encode, one character that it can: the columns of a table stay below each other
+PLAIN = "attn2trt-plain"
+_PLAINER = {"→": ">", "…": "~"}
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeEncodeError) and (plainer := _PLAINER.get(error.object[error.start])):
+        return plainer, error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error(PLAIN, _plain)
 
 
 def open_closed() -> None:
@@ -28,7 +43,7 @@ def open_closed() -> None:
             setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # an arrow must not fail on a stream of ASCII alone
+            stream.reconfigure(errors=PLAIN)
 
 
 def printable(text: str) -> str:

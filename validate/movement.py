@@ -188,5 +188,5 @@ def _sentence(name: str, axis: int, moved: _Moved, still: npt.NDArray[np.bool_],
     by, source = (f"by other values of {given} alone", given) if given else ("from input to input", "the input")
     return (
         f"{name}{which}, moved by {far:.2g} {by}, and a graph may be off by {allowed:.2g}: errors "
-        f"in what is computed from {source} would hardly show, as they may with trained weights"
+        f"in what is computed from {source} would hardly show; trained weights may show them"
     )
