@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from .caught_errors import CaughtError
 from .guards import Guard, SameInFloat32
 from .narrowing import Violation
-from .size_texts import MOST_TEXTS, AsText
+from .size_texts import AsText
+from .unproven import MOST_SIZES, Unproven
 
+_FEW = f"at most {MOST_SIZES} sizes, by a step as height=32:64:256:32"
 _INSTEAD: dict[type[Guard], str] = {
     SameInFloat32: "compute it from whole numbers, as h * 7 // 10 in place of int(h * 0.7): the graph multiplies in "
     "float32",
-    AsText: f"make no text of a size, or leave at most {MOST_TEXTS} sizes, by a step as height=32:64:256:32",
+    AsText: f"make no text of a size, or leave {_FEW}",
+    CaughtError: f"ask before, by `if`, what raises there, or leave {_FEW}",
 }
 
 
@@ -17,7 +21,7 @@ def advice_on(violation: Violation) -> str:
     """Return the step that works: what to change on the line that asked, or what to write in --dynamic."""
     guard, axis = violation.guard, violation.axis
     if not axis:
-        if isinstance(guard, AsText):
+        if isinstance(guard, Unproven):
             return f"{_change(guard, 0)}, or leave one of the axes out of --dynamic"
         first = (
             f"tie the axes, with {guard.tie} in --dynamic," if guard.tie else "compute that without comparing sizes,"

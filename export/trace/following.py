@@ -16,6 +16,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from ...core.tensor_spec import TensorSpec
 from ...modules.copying import copy_module
+from .caught_errors import CaughtErrors
 from .guards import Guard, TraceGuards
 from .known_values import KnownValues
 from .rewrites import SizeIndependentCalls
@@ -35,13 +36,14 @@ def followed(
 
     Else the guards are those before the error.
     """
-    module = copy_module(module, shares_parameters=True)
+    original, module = module, copy_module(module, shares_parameters=True)
     # equal sizes of two axes are no equation, and a size of 1 is no constant
     symbols = ShapeEnv(duck_shape=False, specialize_zero_one=False)
     mode = FakeTensorMode(shape_env=symbols, allow_non_fake_inputs=True)
     pairs = zip(specs, inputs, strict=True)
     fakes = [mode.from_tensor(tensor, symbolic_context=_dynamic(spec)) for spec, tensor in pairs]
-    guards, texts, is_whole = TraceGuards(module, specs), SizeTexts(), False
+    guards, texts, errors = TraceGuards(module, specs), SizeTexts(), CaughtErrors(module)
+    is_whole = False
     with contextlib.suppress(Exception), torch.no_grad(), contextlib.ExitStack() as stack:
         stack.enter_context(guards)
         stack.enter_context(texts)
@@ -52,17 +54,25 @@ def followed(
         # as torch.export does: some kernels take no symbols without their counterpart in Python
         stack.enter_context(enable_python_dispatcher())
         stack.enter_context(mode)
+        stack.enter_context(errors)
         module(*fakes)
         is_whole = True
-    return [*guards.guards(), *texts.guards(guards.names, sizes)], is_whole
+    found = [*guards.guards(), *texts.guards(guards.names, sizes)]
+    return [*found, *errors.guards(guards.names, sizes, lambda: run_copy(original, inputs))], is_whole
 
 
 def runs(module: nn.Module, inputs: Sequence[torch.Tensor]) -> bool:
     """Return True if ``module`` takes these inputs."""
-    with contextlib.suppress(Exception), torch.no_grad():  # the user's forward may raise anything
-        copy_module(module, shares_parameters=True)(*inputs)
+    with contextlib.suppress(Exception):  # the user's forward may raise anything
+        run_copy(module, inputs)
         return True
     return False
+
+
+def run_copy(module: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
+    """Run a copy of ``module``, which may keep something of the run."""
+    with torch.no_grad():
+        copy_module(module, shares_parameters=True)(*inputs)
 
 
 def _dynamic(spec: TensorSpec) -> SymbolicContext:

@@ -17,8 +17,8 @@ import sympy  # type: ignore[import-untyped]
 
 from ...core.tensor_spec import Axis, optima
 from .guards import Guard
-from .size_texts import MOST_TEXTS, AsText
 from .size_values import size_at
+from .unproven import MOST_SIZES, Unproven
 
 # A longer range is sampled: both ends, everything near the optimum, and evenly spaced sizes between them.
 EVERY_SIZE = 2048
@@ -75,7 +75,8 @@ def restrict(
     """
     kept = dict(axes)
     traced = optima(axes)
-    texts, guards = [g for g in guards if isinstance(g, AsText)], [g for g in guards if not isinstance(g, AsText)]
+    hiding = [guard for guard in guards if isinstance(guard, Unproven)]
+    guards = [guard for guard in guards if not isinstance(guard, Unproven)]
     for axis, about in itertools.groupby(sorted((g for g in guards if len(g.axes) == 1), key=_axes), key=_axes):
         name = axis[0]
         narrowed, violation = _narrowed(list(about), name, kept[name], lambda sizes: agrees(traced | dict(sizes)))
@@ -89,18 +90,18 @@ def restrict(
             if found is None:
                 return kept, Violation(guard)
             kept = found
-    return kept, next((Violation(text) for text in unproven_texts(texts, kept, agrees)), None)
+    return kept, next(map(Violation, unproven(hiding, kept, agrees)), None)
 
 
-def unproven_texts(guards: Sequence[Guard], axes: Mapping[str, Axis], agrees: Agrees) -> list[Guard]:
-    """Return the guards that are texts of sizes, unless the trace was run at each of these and ``agrees``."""
+def unproven(guards: Sequence[Guard], axes: Mapping[str, Axis], agrees: Agrees) -> list[Guard]:
+    """Return the guards of lines that hide something, unless the trace was run at each of the sizes and ``agrees``."""
 
-    def is_proven(text: AsText) -> bool:
-        sizes, others = failing_sizes(text, axes), {name: size for name, size in text.at if name not in text.axes}
+    def is_proven(guard: Unproven) -> bool:
+        sizes, others = failing_sizes(guard, axes), {name: size for name, size in guard.at if name not in guard.axes}
         is_claimed = all(size in axes[name].sizes for name, size in others.items())
-        return not is_claimed or (len(sizes) <= MOST_TEXTS and all(agrees(others | one) for one in sizes))
+        return not is_claimed or (len(sizes) <= MOST_SIZES and all(agrees(others | one) for one in sizes))
 
-    return [guard for guard in guards if isinstance(guard, AsText) and not is_proven(guard)]
+    return [guard for guard in guards if isinstance(guard, Unproven) and not is_proven(guard)]
 
 
 def fixing_guard(guards: Sequence[Guard], name: str, axis: Axis) -> Guard:

@@ -15,7 +15,7 @@ import sympy  # type: ignore[import-untyped]
 
 from ...core.tensor_spec import Axis
 from .guards import Guard
-from .narrowing import Agrees, Violation, failing_sizes, holds_at, is_settled, restrict, unproven_texts
+from .narrowing import Agrees, Violation, failing_sizes, holds_at, is_settled, restrict, unproven
 
 # A module that takes more ways than this is refused, or narrowed to the sizes of these.
 MOST_PATHS = 64
@@ -124,7 +124,7 @@ class Paths:
                     if len(paths) == MOST_PATHS:
                         return [*found, OnKnownPath(guard.condition, guard.line, paths=tuple(paths))]
                     asked = self._followed(waiting[0])
-                    found += unproven_texts(asked, axes, agrees)
+                    found += unproven(asked, axes, agrees)
                     new = _path(asked, waiting[0], axes)
                     paths.append(new)
                     if not is_settled([one for one in waiting if new.takes(one)], agrees):

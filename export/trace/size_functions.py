@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
 _SYMBOLIC = (torch.SymInt, torch.SymFloat)
 # Operators whose operands may be answers of comparisons, which count as 0 and 1.
@@ -38,13 +40,54 @@ class _NumberKind(type):
     def __getattr__(cls, name: str) -> Any:
         return getattr(cls.original, name)
 
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is cls.original
+
+    def __hash__(cls) -> int:
+        return hash(cls.original)
+
 
 class _Int(metaclass=_NumberKind):
     original, symbolic, convert = int, torch.SymInt, torch.sym_int
+    __match_args__ = ("real",)  # ``case int(h)``
 
 
 class _Float(metaclass=_NumberKind):
     original, symbolic, convert = float, torch.SymFloat, torch.sym_float
+    __match_args__ = ("real",)
+
+
+class _TypeKind(type):
+    """Stands in for type: that of a traced size is ``_Int``, as ``int`` is, and that of a traced tensor a tensor's."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return _type_of(args[0]) if len(args) == 1 and not kwargs else type(*args, **kwargs)
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, type)
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return issubclass(other, type)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(type, name)
+
+
+class _Type(metaclass=_TypeKind):
+    pass
+
+
+def _type_of(value: Any) -> Any:
+    kind = type(value)
+    if kind in (torch.SymInt, int):
+        return _Int
+    if kind in (torch.SymFloat, float):
+        return _Float
+    if kind is torch.SymBool:
+        return bool
+    if kind in (FakeTensor, FunctionalTensor):
+        return torch.nn.Parameter if isinstance(value, torch.nn.Parameter) else torch.Tensor
+    return kind
 
 
 def _choose(plain: Callable[..., Any], symbolic: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -141,6 +184,7 @@ BUILTINS: dict[str, tuple[Any, Any]] = {
     "len": (len, _length),
     "round": (round, _round),
     "divmod": (divmod, _divide),
+    "type": (type, _Type),
 }
 # Modules and functions, under whatever name a namespace holds them.
 VALUES: list[tuple[Any, Any]] = [
@@ -176,7 +220,11 @@ def comparisons_count() -> Iterator[None]:
     try:
         for kind, name, original in saved:
             setattr(kind, name, counting(original, name))
+        for kind in _SYMBOLIC:  # as of an int, which ``case int(h)`` takes
+            setattr(kind, "real", property(lambda size: size))  # noqa: B010
         yield
     finally:
+        for kind in _SYMBOLIC:
+            delattr(kind, "real")
         for kind, name, original in saved:
             setattr(kind, name, original)

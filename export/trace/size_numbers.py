@@ -29,7 +29,7 @@ class SizesStayNumbers:
     """While active, the files of ``module`` and of what they call compute with traced sizes without fixing them."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._namespaces = list(_namespaces(module))
+        self._namespaces = list(namespaces(module))
         self._saved: list[tuple[dict[str, Any], str, Any]] = []
         self._stack = contextlib.ExitStack()
 
@@ -61,13 +61,13 @@ class SizesStayNumbers:
         self._saved.clear()
 
 
-def _namespaces(module: nn.Module) -> Iterator[dict[str, Any]]:
+def namespaces(module: nn.Module) -> Iterator[dict[str, Any]]:
     """The globals of all that ``module`` may call: its parts' classes, functions and hooks, and what these name."""
-    waiting = [function for part in module.modules() for held in _held(part) for function in _functions(held)]
+    waiting = functions_of(module)
     seen: set[int] = set()
     while waiting:
         function = waiting.pop()
-        waiting += [inner for value in _closure(function) for inner in _functions(value) if id(inner) not in seen]
+        waiting += [inner for value in closure(function) for inner in functions(value) if id(inner) not in seen]
         seen.add(id(function))
         namespace = function.__globals__
         package = _package(namespace)
@@ -77,9 +77,14 @@ def _namespaces(module: nn.Module) -> Iterator[dict[str, Any]]:
         yield namespace
         for value in list(namespace.values()):
             if isinstance(value, ModuleType) and _is_own(value, package):
-                waiting += [inner for held in list(vars(value).values()) for inner in _functions(held)]
+                waiting += [inner for held in list(vars(value).values()) for inner in functions(held)]
             elif not isinstance(value, ModuleType):
-                waiting += _functions(value)
+                waiting += functions(value)
+
+
+def functions_of(module: nn.Module) -> list[FunctionType]:
+    """Return the functions of all classes of the module's parts, and those that the parts hold, hooks among them."""
+    return [function for part in module.modules() for held in _held(part) for function in functions(held)]
 
 
 def _held(part: nn.Module) -> Iterator[Any]:
@@ -99,12 +104,12 @@ def _is_own(module: ModuleType, package: str) -> bool:
     return _package(vars(module)) == package or (bool(file) and "site-packages" not in file)
 
 
-def _functions(value: Any) -> list[FunctionType]:
+def functions(value: Any) -> list[FunctionType]:
     """The Python functions that a function, method, partial or class stands for."""
     found: list[FunctionType] = []
     if isinstance(value, type):
         held: Iterable[Any] = () if str(value.__module__).partition(".")[0] in _FOREIGN else vars(value).values()
-        return [inner for item in held if not isinstance(item, type) for inner in _functions(item)]
+        return [inner for item in held if not isinstance(item, type) for inner in functions(item)]
     while value is not None and not isinstance(value, nn.Module):
         if isinstance(value, FunctionType):
             found.append(value)
@@ -119,7 +124,7 @@ def _functions(value: Any) -> list[FunctionType]:
     return found
 
 
-def _closure(function: FunctionType) -> Iterator[Any]:
+def closure(function: FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
         with contextlib.suppress(ValueError):  # not filled yet
             yield cell.cell_contents

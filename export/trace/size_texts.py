@@ -11,7 +11,6 @@ import linecache
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -19,38 +18,16 @@ from typing import Any
 import sympy  # type: ignore[import-untyped]
 import torch
 
-from ...core.dimension import names_in
 from ...modules.user_line import describe, is_users
 from .guards import Guard
+from .unproven import Unproven, over
 
-# Sizes at which a trace is run because its module makes a text of them: so many combinations at most, else none.
-MOST_TEXTS = 64
 _WRITERS = ("__repr__", "__str__", "__format__")
 _READ_BY_PEOPLE = re.compile(r"assert|check|print|warn|log|debug|info|error|exception|record_function|range_push")
 
 
-@dataclass(frozen=True)
-class AsText(Guard):
-    """A line that makes a text of sizes. It holds nowhere: the trace is right at the sizes at which it was run.
-
-    ``at`` are sizes at which the module comes by that line.
-    """
-
-    at: tuple[tuple[str, int], ...] = ()
-
-    @property
-    def settles(self) -> bool:
-        """False: a few runs show nothing of a table."""
-        return False
-
-    @property
-    def verbs(self) -> tuple[str, str]:
-        """Return "proven" or not: at sizes that were not run, the trace may hold."""
-        return "is proven", "is not proven"
-
-    def holds(self, sizes: Mapping[str, int]) -> bool:
-        """Return False: what the text decides is not known."""
-        return False
+class AsText(Unproven):
+    """A line that makes a text of sizes: what a table has for other texts is not known."""
 
     def __str__(self) -> str:
         return f"nothing depends on a text of {' and '.join(self.axes)}"
@@ -92,10 +69,9 @@ class SizeTexts:
         """Return a guard for each line, over the axes that ``names`` has by torch's symbols, run at ``sizes``."""
         found: list[Guard] = []
         for line, symbols in self._noted.items():
-            axes = {axis for symbol in symbols if symbol in names for axis in names_in(str(names[symbol]))}
-            if axes:
-                named = [sympy.Symbol(axis, integer=True, positive=True) for axis in sorted(axes)]
-                found.append(AsText(sympy.Gt(sympy.Add(*named), 0, evaluate=False), line, at=tuple(sizes.items())))
+            dimensions = [names[symbol] for symbol in symbols if symbol in names]
+            if dimensions:
+                found.append(AsText(over(dimensions), line, at=tuple(sizes.items())))
         return found
 
 

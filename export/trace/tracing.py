@@ -22,7 +22,8 @@ from ...modules.copying import copy_module
 from ...modules.raised import raised, remedy
 from ...modules.target import Target
 from .advice import advice_on
-from .following import followed, runs
+from .caught_errors import CaughtErrors
+from .following import followed, run_copy, runs
 from .guards import Guard, TraceGuards, is_dynamic
 from .known_values import KnownValues
 from .narrowing import Agrees, Violation, fixing_guard, restrict
@@ -134,7 +135,7 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
     dynamic = tuple(
         {i: _hint(dim, target) for i, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in target.inputs
     )
-    guards, texts = TraceGuards(module, target.inputs, target.sizes("max")), SizeTexts()
+    guards, texts, errors = TraceGuards(module, target.inputs, target.sizes("max")), SizeTexts(), CaughtErrors(module)
     program: torch.export.ExportedProgram | None = None
     failure: Exception | Violation | None = None
     try:
@@ -145,12 +146,14 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
             stack.enter_context(KnownValues(module))
             if keep_numbers:
                 stack.enter_context(SizesStayNumbers(module))
+            stack.enter_context(errors)
             shapes = for_signature(module, dynamic)
             program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # the user's forward and torch may raise anything
         failure = error
     larger = guards.larger_sizes(target.axes)
     asked = [*guards.guards(), *texts.guards(guards.names, sizes)]
+    asked += errors.guards(guards.names, sizes, lambda: run_copy(module, inputs))
     if program is not None:
         asked += guards.rounded_sizes(program)
     agrees = _Agreement(target, module, program)

@@ -17,7 +17,7 @@ from ...core.sentences import first_names
 from ...errors import ModuleRefused
 from ..cases import Case
 from ..eager import CannotRun, Eager, Outputs
-from .counts import MANY, counted_on, counters, whole_numbers
+from .counts import MANY, counted_on, counters, numbers
 from .draws import TRIALS, Draw, Draws, states
 from .sources import changing_line, watch_clocks
 from .state import changed, generators, prints
@@ -54,7 +54,7 @@ class Repeats:
         copy.draws = Draws(copy.inside)
         own = generators(copy.module)
         before = prints(copy.module) if own else {}
-        numbers = whole_numbers(copy.module)
+        counted = numbers(copy.module)
         with watch_clocks(self._clocks):
             for index in chosen(self._cases):
                 with suppress(CannotRun):
@@ -63,7 +63,7 @@ class Repeats:
         has_drawn = bool(own) and not {*changed(before, prints(copy.module))}.isdisjoint(own)
         if self._again and (self._clocks or has_drawn):
             self._call_often(copy, min(self._again))
-        if self._again and whole_numbers(copy.module) != numbers:
+        if self._again and numbers(copy.module) != counted:
             self._count_far(min(self._again))
 
     def check(self, index: int, truth: Outputs) -> None:
@@ -119,7 +119,7 @@ class Repeats:
             with counted_on(copy.module, paths, reached), suppress(CannotRun):
                 off = distance(call(), self._again[index])
                 if off > REPEATS:
-                    line = changing_line(call, lambda: whole_numbers(copy.module))
+                    line = changing_line(call, lambda: numbers(copy.module))
                     _refuse(
                         self._first,
                         f"it counts its calls in {_some(paths, line)}, and once it has come to {reached} the outputs "

@@ -121,7 +121,55 @@ def warm_up_around() -> Any:
     return run
 
 
+class _Schedule:
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps = 0.0
+
+    def step(self) -> float:
+        self.steps += 0.5
+        return self.steps
+
+
+SCHEDULE, BOX, KEPT = _Schedule(), [0], np.zeros(1)
+
+
+def boxed() -> int:
+    BOX[0] += 1
+    return BOX[0]
+
+
+def kept() -> Any:
+    KEPT[0] += 1
+    return KEPT[0]
+
+
+def by_default(memo: list[int] = [0]) -> int:  # noqa: B006
+    memo[0] += 1
+    return memo[0]
+
+
+def nested(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.tables.setdefault("all", [0])[0] += 1
+    return y if m.tables["all"][0] < 500 else y * 2
+
+
+def progress(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.memory = min(1.0, (m.memory or 0.0) + 0.001)
+    return y if m.memory < 1 else y * 2
+
+
 REFUSED = {
+    "in halves, in an object": (
+        lambda m, x, y: y * (SCHEDULE.step() < 500),
+        r"calls in SCHEDULE.steps at .*self.steps",
+    ),
+    "in a list": (lambda m, x, y: y * (boxed() < 5000), r"calls in BOX\[0\] at"),
+    "in an array": (lambda m, x, y: y * float(kept() < 5000), r"calls in KEPT at"),
+    "in a default": (lambda m, x, y: y * (by_default() < 5000), r"calls in by_default.memo\[0\] at"),
+    "in a list in a table": (nested, r"calls in tables\['all'\]\[0\] at"),
+    "up to one": (progress, r"calls in memory.*, and once"),
     "after many calls in a global": (lambda m, x, y: y * (total() < 5000), r"calls in TOTALS\['calls'\] at"),
     "after many calls in a variable around": (
         warm_up_around(),
