@@ -53,7 +53,7 @@ def dataset_options(command: Command) -> Command:
         ),
         _share_option(
             "--max-flips",
-            "Fail if more images change their prediction, as 0.5%; without it no verdict is made of that.",
+            "Fail if more images change their prediction, as 0.5%; without it they are only counted.",
         ),
         click.option(
             "--labels",

@@ -131,7 +131,7 @@ def _usage(error: click.ClickException) -> str:
 
 def _storage(number: int | None, reason: str, path: str | None) -> str:
     where = f" at {path}" if path else ""
-    fix = "check the path" if where else "check what is read and where is written"
+    fix = "check the path" if where else "check the files that are read and the folder that is written to"
     return f"reading or writing failed{where}: {reason}; {FIXES.get(number or 0, fix)}"
 
 

@@ -132,4 +132,5 @@ def _wrong(pair: Pair, after: Wiring, wanted: np.ndarray, axis: int | None, form
 
 
 def _fail(path: Path, what: str) -> NoReturn:
-    raise CheckFailed(f"{path.name} is not the float32 graph with 8 bits between products: {what}; it was discarded")
+    wrong = f"{path.name} differs from the float32 graph in more than 8 bits between products"
+    raise CheckFailed(f"{wrong}: {what}; it was discarded")

@@ -55,7 +55,8 @@ def same_graph(source: onnx.ModelProto, written: onnx.ModelProto, before: Wiring
 
 
 def _fail(path: Path, what: str) -> NoReturn:
-    raise CheckFailed(f"{path.name} is not the float32 graph but for its precision: {what}; it was discarded")
+    wrong = f"{path.name} differs from the float32 graph in more than its precision"
+    raise CheckFailed(f"{wrong}: {what}; it was discarded")
 
 
 def _same_nodes(before: Wiring, after: Wiring, path: Path) -> None:

@@ -106,4 +106,5 @@ def _wrong(
 
 
 def _fail(path: Path, what: str) -> NoReturn:
-    raise CheckFailed(f"{path.name} is not the float32 graph with 8-bit operands: {what}; it was discarded")
+    wrong = f"{path.name} differs from the float32 graph in more than 8-bit operands"
+    raise CheckFailed(f"{wrong}: {what}; it was discarded")

@@ -213,7 +213,7 @@ class TensorRTRuntime:
             self._put(spec.name, value)
         self._has_run = True
         if missing := self._context.infer_shapes():
-            raise CheckFailed(f"TensorRT cannot tell the shapes: {', '.join(missing)} are not enough specified")
+            raise CheckFailed(f"TensorRT cannot infer shapes: {', '.join(missing)} are not specified enough")
         shapes = {spec.name: self._output_shape(spec.name) for spec in self._outputs}
         return {name: self._bind(name, shape) for name, shape in shapes.items()}, shapes
 

@@ -15,7 +15,7 @@ from .finding import Finding, Outcome
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 RULES = {
     "verdict": "A graph computes something else than the PyTorch module",
-    "predictions": "More predictions changed on a data set than may",
+    "predictions": "More predictions changed on a data set than allowed",
     "not-checked": "A stage was not compared, or not with float64",
     "refused": "The module cannot be deployed as asked",
 }

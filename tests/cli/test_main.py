@@ -167,7 +167,7 @@ def test_an_error_of_the_system_that_is_not_known_exits_4(raising: list[BaseExce
     raising.append(OSError(errno.EBADF, os.strerror(errno.EBADF)))
     result = run("list")
     assert result.exit_code == 4
-    assert one_line(result).endswith("check what is read and where is written")
+    assert one_line(result).endswith("check the files that are read and the folder that is written to")
 
 
 def test_a_full_disk_behind_a_foreign_error_exits_4(raising: list[BaseException]) -> None:

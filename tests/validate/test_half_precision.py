@@ -225,7 +225,7 @@ def test_a_lowered_graph_that_is_not_the_float32_one_is_not_handed_over(
     from attn2trt.export.passes import lower_precision
 
     monkeypatch.setattr(lower_precision, "rounded_to", lambda values, low: (1.02 * values).astype(low.dtype))
-    with pytest.raises(CheckFailed, match=r"is not the float32 graph but for its precision: constant"):
+    with pytest.raises(CheckFailed, match=r"differs from the float32 graph in more than its precision: constant"):
         attn2trt.export_bundle("se", out=tmp_path / "se", precision="fp16", **SMALL)
     assert not (tmp_path / "se").exists()
 

@@ -141,7 +141,7 @@ class _Between:
         if proof is None:
             text = "it could not be cut out and fed alone"
         elif proof.passed:
-            text = "the node alone, fed the reference's values, is right: the fault is beside it"
+            text = "the node alone, fed the reference's values, is right: the fault lies elsewhere"
         else:
             text = f"the node alone, fed the reference's values, is off by {proof.ratio:.3g} allowances"
         if self.hiding:

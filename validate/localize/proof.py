@@ -38,7 +38,7 @@ class Proof:
         if proof is None:
             text = "it could not be cut out and fed alone"
         elif proof.passed:
-            text = f"{what} right: the fault is beside it"
+            text = f"{what} right: the fault lies elsewhere"
         else:
             text = f"{what} off by {proof.ratio:.3g} floors"
         if self._graph.hiding:

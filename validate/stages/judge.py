@@ -223,7 +223,7 @@ def without_place(result: StageResult) -> StageResult:
     """A stage of a lower precision whose numbers are wrong, with what to do for a place: there everything is off."""
     if result.status != FAILED or not result.comparisons:
         return result
-    why = "places are found in float32 alone: check the same model exported in float32"
+    why = "the place of an error is found in float32 alone: check the same model exported in float32"
     return replace(result, why=f"{result.why}; {why}")
 
 
