@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import InputError
 from .arguments import checked
+from .plain_data import plain
 from .typed_json import is_number
 
 if TYPE_CHECKING:
@@ -137,19 +138,10 @@ class Preprocessing:
 
     def to_json(self) -> PreprocessingEntry:
         """Return the entry of the manifest."""
-        return {
-            **({"size": list(self.size)} if self.size else {}),
-            "resize": self.resize,
-            "crop": self.crop,
-            "interpolation": self.interpolation,
-            "antialias": self.antialias,
-            "pad": list(self.pad),
-            "anchor": self.anchor,
-            "scale": self.scale,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "order": self.order,
-        }
+        entry: PreprocessingEntry = plain(self)
+        if not self.size:
+            del entry["size"]
+        return entry
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Preprocessing | None:

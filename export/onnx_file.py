@@ -17,6 +17,7 @@ from ..core.file_hashes import sha256
 from ..core.graph import OnnxGraph
 from ..core.input_path import require_readable
 from ..core.manifest import MANIFEST
+from ..core.plain_data import plain
 from ..core.tensor_spec import Axis, TensorSpec
 from ..core.worker import Worker
 from ..errors import InputError
@@ -71,18 +72,8 @@ class OnnxFile:
                 raise InputError(f"received {path}, which changed while it was read; run the command again")
 
     def to_json(self) -> dict[str, Any]:
-        """Return every field by name, as plain data."""
-        return {
-            "path": str(self.path),
-            "sha256": self.sha256,
-            "opset": self.opset,
-            "ir_version": self.ir_version,
-            "producer": self.producer,
-            "precision": self.precision,
-            "operators": dict(self.operators),
-            "files": dict(self.files),
-            "notes": [*self.notes],
-        }
+        """Return every field by name but for the inputs and outputs, as plain data."""
+        return {name: value for name, value in plain(self).items() if name not in ("inputs", "outputs")}
 
 
 class OnnxFileReader:

@@ -14,6 +14,7 @@ from small_graph import healthy
 from attn2trt.core.bundle import Bundle
 from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.core.manifest import MODEL, REFERENCE
+from attn2trt.core.plain_data import plain
 from attn2trt.engines.timing.latency import Latency
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.error_map import ErrorMap
@@ -58,7 +59,7 @@ def verdict(*, passed: bool = True) -> Verdict:
 
 def benchmark() -> dict[str, Any]:
     """A document of ``attn2trt benchmark``, with a runtime that is not here."""
-    latency = Latency.of([1_000_000 + 1000 * place for place in range(120)]).to_json()
+    latency = plain(Latency.of([1_000_000 + 1000 * place for place in range(120)]))
     measurement = {
         "latency": latency,
         "round_medians_ms": [1.0, 1.01, 1.02, 1.0, 1.03, 1.01],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.arguments import checked
+from ..core.plain_data import plain
 from ..core.schedule import Backend, Ended, Event, Schedule
 from ..engines.timing.machine import physical_cores
 from ..errors import Attn2trtError, InputError
@@ -96,7 +97,7 @@ class Sweep:
             "passed": bool(self),
             "report": None if self.report is None else str(self.report),
             "notes": [*self.notes],
-            "jobs": [row.to_json() for row in self.rows],
+            "jobs": [plain(row) for row in self.rows],
         }
 
 

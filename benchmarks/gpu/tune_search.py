@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attn2trt.core.bundle import open_bundle
+from attn2trt.core.plain_data import plain
 from attn2trt.engines.tensorrt.build import BuildOptions
 from attn2trt.engines.tensorrt.flavours import TENSORRT
 from attn2trt.engines.tensorrt.plan_build import CACHE
@@ -125,7 +126,7 @@ class Search:
         """Return everything that is known so far, for the row of this step."""
         search = self.search
         plans = [{"choices": _choices(one), "folder": built.graph.folder.name} for one, built in search.plans.items()]
-        trials = [{"choices": _choices(one), **trial.to_json()} for one, trial in search.trials.items()]
+        trials = [{"choices": _choices(one), **plain(trial)} for one, trial in search.trials.items()]
         builds = [dict(build) for build in search.builds]
         return {"plans": plans, "trials": trials, "builds": builds, "not_tried": dict(search.not_tried)}
 

@@ -11,6 +11,7 @@ import plain_plans
 from gpu_cost import QUICK
 
 from attn2trt.core.bundle import Bundle, open_bundle
+from attn2trt.core.plain_data import plain
 from attn2trt.core.precision import FP16, PRECISIONS
 from attn2trt.core.scratch import scratch
 from attn2trt.engines.tensorrt.isolated import described
@@ -98,7 +99,7 @@ def _differences(rounds: Mapping[str, Sequence[float]]) -> dict[str, dict[str, A
     if not rounds:
         return {}
     first, *others = rounds
-    return {key: Difference.between(rounds[first], rounds[key]).to_json() for key in others}
+    return {key: plain(Difference.between(rounds[first], rounds[key])) for key in others}
 
 
 def built_model(what: str, search: Search, built: BuiltPlan) -> Model:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -56,10 +56,6 @@ class LayerCost:
     modules: tuple[str, ...]
     place: Place
     block: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return every field by name, as plain data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from ...core.plain_data import plain
 from ..roofline import Limit, Rates
 from .latency import Latency
 from .machine import Conditions
@@ -22,10 +23,6 @@ class Timing:
     hot: Latency
     round_medians_ms: tuple[float, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return every field by name, as plain data."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Model:
@@ -35,10 +32,6 @@ class Model:
     timing: Timing
     limit: Limit
     uncounted: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return every field by name, as plain data."""
-        return {**asdict(self), "uncounted": list(self.uncounted)}
 
 
 @dataclass(frozen=True)
@@ -63,10 +56,10 @@ class BlockAlone:
         """Return every field by name, as plain data."""
         return {
             "kind": self.kind,
-            "shape": list(self.shape),
-            "paths": list(self.paths),
+            "shape": [*self.shape],
+            "paths": [*self.paths],
             "replaces": self.replaces,
-            **{key: value for key, value in self.model.to_json().items() if key != "name"},
+            **{key: value for key, value in plain(self.model).items() if key != "name"},
         }
 
 
@@ -101,9 +94,9 @@ class Added:
     def to_json(self) -> dict[str, Any]:
         """Return every field by name, as plain data."""
         return {
-            "plain": self.plain.to_json(),
-            "difference": self.difference.to_json(),
-            "control": self.control.to_json(),
+            "plain": plain(self.plain),
+            "difference": plain(self.difference),
+            "control": plain(self.control),
             "blocks": [block.to_json() for block in self.blocks],
             "profile": self.profile.to_json(),
         }
@@ -142,16 +135,16 @@ class Cost:
         )
         return {
             "target": self.target,
-            "inputs": {name: list(sizes) for name, sizes in self.inputs.items()},
+            "inputs": plain(self.inputs),
             "runtime": "ort-cpu",
             "precision": "float32",
             "threads": self.threads,
             "method": self.method.to_json(),
             "machine": dict(self.machine),
             "versions": dict(self.versions),
-            "conditions": asdict(self.conditions),
+            "conditions": plain(self.conditions),
             "rates": self.rates.to_json(),
-            "model": self.model.to_json(),
+            "model": plain(self.model),
             "added": None if found is None else {**found.to_json(), **sums},
             "warnings": self.warnings(),
         }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from ...core.plain_data import plain
 from ...modules.stages import stage_of, stages_in_order
 from ..tensorrt.layer_costs import LayerCost
 from .costs import Timing
@@ -112,7 +113,7 @@ class PlanModel:
         return {
             "name": self.name,
             "plan": self.plan,
-            "timing": self.timing.to_json(),
+            "timing": plain(self.timing),
             "least_bytes": self.least_bytes,
             "least_ms": rates.ms(self.least_bytes),
             "moved_bytes": self.moved_bytes,
@@ -120,10 +121,9 @@ class PlanModel:
             "uncounted": self.uncounted,
             "layers_ms": self.layers_ms,
             "calls": self.calls,
-            "parts": [asdict(part) for part in self.parts],
+            "parts": plain(self.parts),
             "layers": [
-                {**layer.to_json(), "share": self.share(layer), "least_ms": rates.ms(layer.bytes)}
-                for layer in self.layers
+                {**plain(layer), "share": self.share(layer), "least_ms": rates.ms(layer.bytes)} for layer in self.layers
             ],
         }
 
@@ -156,7 +156,7 @@ class BlockOnDevice:
 
     def to_json(self, rates: Rates) -> dict[str, Any]:
         """Return every field by name, with the limit at these rates."""
-        return {**asdict(self), "least_ms": rates.ms(self.least_bytes)}
+        return {**plain(self), "least_ms": rates.ms(self.least_bytes)}
 
 
 @dataclass(frozen=True)
@@ -207,12 +207,12 @@ class DeviceCost:
             "built_by": self.built_by,
             "gpu": self.gpu,
             "precision": self.precision,
-            "inputs": {name: list(sizes) for name, sizes in self.inputs.items()},
+            "inputs": plain(self.inputs),
             "method": self.method.to_json(),
             "machine": dict(self.machine),
             "versions": dict(self.versions),
-            "conditions": asdict(self.conditions),
-            "rates": asdict(self.rates),
+            "conditions": plain(self.conditions),
+            "rates": plain(self.rates),
             "model": self.model.to_json(self.rates),
             "blocks": [block.to_json(self.rates) for block in self.blocks],
             "blocks_least_ms": self.blocks_least_ms,
@@ -220,7 +220,7 @@ class DeviceCost:
             if beside is None
             else {
                 "plain": beside.plain.to_json(self.rates),
-                "difference": beside.difference.to_json(),
+                "difference": plain(beside.difference),
                 "profile": beside.profile.to_json(),
             },
             "warnings": self.warnings(),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,7 +46,3 @@ class Latency:
     def steady(self) -> bool:
         """Return True if the calls took so nearly the same time that the median can be relied on."""
         return self.cv is not None and self.cv <= CV_LIMIT
-
-    def to_json(self) -> dict[str, Any]:
-        """The numbers by name."""
-        return asdict(self)

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
 
 from .latency import Latency
 from .rounds import Samples
@@ -77,10 +76,6 @@ class Difference:
     def sum_ms(self) -> float:
         """The difference with near cores plus that with distant ones, as far as it is known."""
         return self.ms + (self.distant_ms or 0.0)
-
-    def to_json(self) -> dict[str, Any]:
-        """The numbers by name."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

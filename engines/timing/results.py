@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from ...core.plain_data import plain
 from .latency import Latency
 from .machine import Conditions
 from .method import Method
@@ -49,11 +50,6 @@ class Measurement:
     on_device: Latency | None = None
     distant_medians_ms: tuple[float, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return every field by name, as plain data."""
-        on_device = self.on_device.to_json() if self.on_device is not None else None
-        return {**asdict(self), "latency": self.latency.to_json(), "hot": self.hot.to_json(), "on_device": on_device}
-
 
 @dataclass(frozen=True)
 class Row:
@@ -80,7 +76,7 @@ class Row:
         found = {"model": self.model, "runtime": self.runtime, "batch": self.batch, "status": self.status}
         if self.why:
             found["why"] = self.why
-        return {**found, **({"measurement": self.measurement.to_json()} if self.measurement else {})}
+        return {**found, **({"measurement": plain(self.measurement)} if self.measurement else {})}
 
 
 @dataclass(frozen=True)
@@ -112,8 +108,8 @@ class Benchmark:
             "batches": [
                 {
                     "batch": batch,
-                    "inputs": {name: list(shape) for name, shape in shapes.items()},
-                    "conditions": asdict(self.conditions[batch]) if batch in self.conditions else None,
+                    "inputs": plain(shapes),
+                    "conditions": plain(self.conditions.get(batch)),
                 }
                 for batch, shapes in self.sizes.items()
             ],

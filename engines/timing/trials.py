@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+from ...core.plain_data import plain
 from .machine import Conditions
 from .method import Method
 from .paired import Difference
@@ -21,10 +22,6 @@ class Trial:
     before_ms: float
     difference: Difference
     kept: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """The numbers by name."""
-        return {**asdict(self), "difference": self.difference.to_json()}
 
 
 @dataclass(frozen=True)
@@ -58,18 +55,8 @@ class Tuning:
 
     def to_json(self) -> dict[str, Any]:
         """Return every field by name, as plain data."""
-        return {
-            "sizes": dict(self.sizes),
-            "threads": self.threads,
-            "method": self.method.to_json(),
-            "machine": dict(self.machine),
-            "versions": dict(self.versions),
-            "conditions": asdict(self.conditions),
-            "trials": [trial.to_json() for trial in self.trials],
-            "before_ms": self.before_ms,
-            "after_ms": self.after_ms,
-            "difference": None if self.difference is None else self.difference.to_json(),
-        }
+        found: dict[str, Any] = plain(self)
+        return found
 
 
 @dataclass(frozen=True)
@@ -100,16 +87,3 @@ class PlanTuning(Tuning):
     def where(self) -> str:
         """Return the runtime and the machine in words."""
         return f"{self.runtime} in {self.precision} as a CUDA graph, {self.gpu}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return every field by name, as plain data."""
-        return super().to_json() | {
-            "runtime": self.runtime,
-            "precision": self.precision,
-            "profiles": [*self.profiles],
-            "flags": dict(self.flags),
-            "gpu": self.gpu,
-            "chosen": [*self.chosen],
-            "builds": [dict(build) for build in self.builds],
-            "not_tried": dict(self.not_tried),
-        }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.plain_data import plain
 from ...core.worker import Worker
 from ...errors import InputError, Interrupted
 
@@ -51,7 +52,8 @@ class CommandOrder:
 
     def to_json(self) -> dict[str, Any]:
         """Return every field by name, as plain data."""
-        return {**vars(self), "arguments": [*self.arguments], "shown": [*self.shown]}
+        found: dict[str, Any] = plain(self)
+        return found
 
 
 @dataclass(frozen=True)

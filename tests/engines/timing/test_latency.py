@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attn2trt.core.plain_data import plain
 from attn2trt.engines.timing.latency import Latency
 
 
@@ -36,4 +37,4 @@ def test_steady_is_up_to_two_and_a_half_percent() -> None:
 def test_one_call_has_no_spread_and_is_not_steady() -> None:
     found = milliseconds(7)
     assert (found.median_ms, found.cv, found.steady) == (7, None, False)
-    assert found.to_json()["cv"] is None
+    assert plain(found)["cv"] is None
