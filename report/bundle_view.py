@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..core.bundle import Bundle
 from ..core.command_line import quoted
@@ -30,7 +30,8 @@ from .verdict_section import VerdictSection, verdict_section
 VALIDATED: Final = "validated"
 BENCHMARK: Final = "benchmark"
 COST: Final = "cost"
-PREDICTIONS: Final = "predictions"  # within VALIDATED
+PREDICTIONS: Final = "predictions"  # within VALIDATED, as is the next
+NETWORK: Final = "network"
 # What of a recorded command its reader is not to type again: given twice it is refused, and JSON is for programs.
 _NOT_AGAIN = re.compile(r" (?:--precision[= ]\S+|--force|--json)(?= |$)")
 
@@ -92,6 +93,7 @@ def bundle_view(bundle: Bundle, shown: Path, *, number: int) -> BundleView:
     """
     made, judged = _verdicts(bundle)
     verdicts = [*judged, *made]
+    validated = bundle.manifest.get(VALIDATED, {})
     return BundleView(
         name=bundle.name,
         path=str(shown),
@@ -99,12 +101,12 @@ def bundle_view(bundle: Bundle, shown: Path, *, number: int) -> BundleView:
         verdicts=tuple(verdict_section(verdict, by) for verdict, by in verdicts),
         error_map=map_section([verdict for verdict, _ in verdicts]),
         networks=network_sections([verdict for verdict, _ in verdicts], _classes(bundle)),
-        along=_along(bundle),
-        predictions=_predictions(bundle),
+        along=_read(validated.get(NETWORK), along_sections, NETWORK, "validate --network") or (),
+        predictions=_read(validated.get(PREDICTIONS), predictions_section, PREDICTIONS, "validate --dataset"),
         asked=asked_sections(bundle),
         achieved=achieved_sections(bundle),
-        cost=_measured(bundle, COST, cost_section),
-        latency=_measured(bundle, BENCHMARK, latency_section),
+        cost=_read(bundle.manifest.get(COST), cost_section, COST, COST),
+        latency=_read(bundle.manifest.get(BENCHMARK), latency_section, BENCHMARK, BENCHMARK),
         tuned=tuned_rows(bundle),
         facts=tuple(_facts(bundle)),
         made=tuple(_made(bundle)),
@@ -135,39 +137,15 @@ def _classes(bundle: Bundle) -> dict[str, tuple[str, str]]:
     return {path: (entry["name"], entry["source"]) for entry in entries for path in entry["modules"]}
 
 
-def _along(bundle: Bundle) -> tuple[AlongSection, ...]:
-    entry = bundle.manifest.get(VALIDATED, {}).get("network", {})
-    try:
-        return along_sections(entry)
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"received a bundle whose 'network' cannot be read ({error!r}); run attn2trt validate --network again"
-        ) from None
-
-
-def _predictions(bundle: Bundle) -> PredictionsSection | None:
-    entry = bundle.manifest.get(VALIDATED, {}).get(PREDICTIONS)
+def _read(entry: Any, read: Callable[[Any], Section], name: str, command: str) -> Section | None:
+    """Return the section of the manifest's entry ``name``, which ``command`` writes; None if there is no entry."""
     if entry is None:
         return None
     try:
-        return predictions_section(entry)
+        return read(entry)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(
-            f"received a bundle whose 'predictions' cannot be read ({error!r}); run attn2trt validate --dataset again"
-        ) from None
-
-
-def _measured(
-    bundle: Bundle, name: Literal["benchmark", "cost"], read: Callable[[Mapping[str, Any]], Section]
-) -> Section | None:
-    document = bundle.manifest.get(name)
-    if document is None:
-        return None
-    try:
-        return read(document)
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"received a bundle whose {name!r} cannot be read ({error!r}); run attn2trt {name} again"
+            f"received a bundle whose {name!r} cannot be read ({error!r}); run attn2trt {command} again"
         ) from None
 
 
