@@ -69,6 +69,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/last_digits.py",
         "validate/equal_scores.py",
         "validate/row_convolution.py",
+        "validate/written.py",
         "validate/localize/dependence.py",
         "validate/localize/eager_calls.py",
         "engines/torch_runtime.py",

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..modules.quantisers import quantised
 from .equal_scores import ranked_in_order
+from .written import written
 
 # (name of the operator, lowest and highest value of its result)
 Seen = Callable[[str, float, float], None]
@@ -95,15 +96,36 @@ def float64_mode(
 
 
 def _float32_dtypes() -> Any:
-    """Return a mode in which a tensor of float64 says that it is float32, to all code but that of torch's functions."""
+    """Return a mode in which a tensor of float64 says that it is float32, to all code but that of torch's functions.
+
+    To convert it to float32 gives the tensor itself, and to float64 another one, as of float32: what a module writes
+    into the result changes the tensor or does not.
+    """
     import torch
     from torch.overrides import TorchFunctionMode
 
-    asks = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
+    tensor = torch.Tensor
+    asks = tensor.dtype.__get__  # type: ignore[attr-defined]
+    wanted = {tensor.float: torch.float32, tensor.double: torch.float64, tensor.to: None, tensor.type: None}
+
+    def widened(value: Any) -> Any:
+        return torch.float64 if value is torch.float32 else value
+
+    def converted(func: Any, args: Any, kwargs: Any) -> Any:
+        values = (*args[1:], *kwargs.values())
+        asked = wanted[func] or next((value for value in values if isinstance(value, torch.dtype)), None)
+        if asked is torch.float32:
+            func = tensor.double if func == tensor.float else func
+            return func(args[0], *map(widened, args[1:]), **{key: widened(value) for key, value in kwargs.items()})
+        result = func(*args, **kwargs)
+        return result.clone() if asked is torch.float64 and result is args[0] else result
 
     class Float32Dtypes(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
+            kwargs = kwargs or {}
+            if func in wanted and args[0].dtype is torch.float64:
+                return converted(func, args, kwargs)
+            result = func(*args, **kwargs)
             return torch.float32 if func == asks and result is torch.float64 else result
 
     return Float32Dtypes()
@@ -203,11 +225,8 @@ def _into_written(func: Any, args: Any, kwargs: Any) -> Callable[[Any], Any]:
     """Return what gives every float the type of the tensor that ``func`` writes into, which it cannot change."""
     import torch
 
-    written = [argument.alias_info is not None and argument.alias_info.is_write for argument in func._schema.arguments]
-    names = [argument.name for argument in func._schema.arguments]
-    values = dict(zip(names, args, strict=False)) | kwargs
-    targets = [values.get(name) for name, is_written in zip(names, written, strict=True) if is_written]
-    dtypes = [value.dtype for value in targets if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    targets = written(func, args, kwargs)
+    dtypes = [value.dtype for value in targets if value.is_floating_point()]
     ids = {id(value) for value in targets}
 
     def convert(value: Any) -> Any:

@@ -21,6 +21,7 @@ from ..core.refused_types import REFUSED
 from ..modules.quantisers import quantises
 from .last_digits import SELDOM, LastDigits
 from .operator_mode import operator_mode
+from .written import written
 
 if TYPE_CHECKING:
     from torch import nn
@@ -153,18 +154,28 @@ class _Rounding:
             return self._narrowed(func(self._rounded(args[0]), *args[1:], **kwargs))
         mapped = self._trees.tree_map
         if func._schema.is_mutable:
-            into = args[0]
-            if self._is_float(into):
-                into.copy_(self._rounded(into))
-            result = func(into, *mapped(self._rounded, args[1:]), **mapped(self._rounded, kwargs))
-            for leaf in self._trees.tree_leaves(result):
-                if self._is_float(leaf):
-                    leaf.copy_(leaf.to(self._dtype))
-            return result
+            return self._written(func, args, kwargs)
         result = func(*mapped(self._rounded, args), **mapped(self._rounded, kwargs))
         if func.is_view:  # of what was rounded already
             return result
         return self._narrowed(result if self._digits is None else self._digits.move(func, result))
+
+    def _written(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Have the operator write into the tensors themselves, rounded before and after."""
+        targets = [target for target in written(func, args, kwargs) if self._is_float(target)]
+        ids = {id(target) for target in targets}
+
+        def read(value: Any) -> Any:
+            return value if id(value) in ids else self._rounded(value)
+
+        for target in targets:
+            target.copy_(self._rounded(target))
+        result = func(*self._trees.tree_map(read, args), **self._trees.tree_map(read, kwargs))
+        if self._digits is not None:
+            self._digits.move(func, result)
+        for target in targets:
+            target.copy_(target.to(self._dtype))
+        return result
 
     def _is_float(self, value: Any) -> bool:
         return isinstance(value, self._torch.Tensor) and value.dtype == self._torch.float32

@@ -16,6 +16,7 @@ from attn2trt.validate.reference import references
 
 X = np.random.default_rng(0).standard_normal((2, 6, 6)).astype(np.float32)
 PLACES = torch.tensor([0, 3, 5])
+STORED = torch.tensor([0.25, 0.5, 2.0])  # outside of the module: float32, also while the module is float64
 
 
 class Function(nn.Module):
@@ -94,9 +95,27 @@ def spectrum(x: Tensor) -> Tensor:
     return torch.fft.irfft(kept, n=6)
 
 
+def stored_assigned(x: Tensor) -> Tensor:
+    x[:, PLACES, PLACES] = STORED
+    return x
+
+
+def added_to_itself(x: Tensor) -> Tensor:
+    """What is written into a conversion of float32 to float32 is written into the tensor."""
+    for same in (x.float(), x.to(torch.float32), x.to("cpu", dtype=x.dtype), x.type(torch.float32)):
+        same.add_(1)
+    return x
+
+
+def added_to_a_copy(x: Tensor) -> Tensor:
+    for other in (x.double(), x.to(torch.float64), x.to(torch.float32, copy=True), x.half(), x.type(torch.float64)):
+        other.add_(1)
+    return x
+
+
 FUNCTIONS = [
     *(scattered, written, ones_assigned, accumulated, added_at, masked, masked_scattered, guarded),
-    *(labelled, into_out, stacked, spectrum, branched),
+    *(labelled, into_out, stacked, spectrum, branched, stored_assigned, added_to_itself, added_to_a_copy),
 ]
 
 

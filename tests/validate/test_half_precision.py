@@ -14,6 +14,7 @@ import torch
 from deployed_once import EVERY_PRECISION, deployed_once
 from scripts import load_script
 from torch import nn
+from torch.nn import functional as F
 from wrong_weights import scale
 
 import attn2trt
@@ -79,6 +80,40 @@ def test_the_floor_is_a_few_roundings_and_respects_the_policy() -> None:
         allowed = LOWER[name]
         found = floors(SumOfSquares(), Half(name), scale=30)  # the sum of squares is 230 thousand
         assert 0.3 * allowed.unit_roundoff < found.l2 < 3 * allowed.unit_roundoff
+
+
+class Function(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(4, 4, 1)
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.gate(x))
+
+
+def into_out(x: torch.Tensor) -> torch.Tensor:
+    result = torch.full((2, 4, 16, 16), 7.0)
+    torch.sub(x, x.sigmoid(), out=result)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("function", "plain"),
+    [
+        (lambda x: F.silu(x.relu_(), inplace=True).clamp_(0, 0.3), lambda x: F.silu(x.relu()).clamp(0, 0.3)),
+        (into_out, lambda x: x - x.sigmoid()),
+    ],
+    ids=["in place", "out"],
+)
+def test_what_is_written_loses_as_much_as_any_result(
+    function: Callable[[torch.Tensor], torch.Tensor], plain: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    found = []
+    for one in (function, plain):
+        torch.manual_seed(0)
+        found.append(floors(Function(one), Half("fp16")).l2)
+    assert found[0] == found[1]
 
 
 def test_modules_kept_in_float32_lose_nothing() -> None:
