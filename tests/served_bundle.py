@@ -50,7 +50,7 @@ def pair(
     x = x.astype(np.float16).astype(np.float32) if halves else x
     truth = {"y": x.astype(np.float64) * 2}
     floor, half = ({"y": measure(truth["y"] * (1 + loss), truth["y"])} for loss in (6e-8, 5e-4))
-    case = Case(f"case {number}", "why", "normal", dict(sizes), lambda: {"x": x}, ("x",), True)
+    case = Case(f"case {number}", "why", "normal", dict(sizes), lambda: {"x": x}, ("x",) if x.ndim else (), True)
     separate = ("y",) if rows and x.ndim and x.shape[0] > 1 else ()
     return case, Reference(truth, {"y": x * 2}, floor, 16.0, separate, {"fp16": half})
 
