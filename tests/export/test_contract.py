@@ -56,6 +56,18 @@ def _attribute(model: onnx.ModelProto) -> None:
     model.graph.node[0].attribute.append(helper.make_attribute("axes", [1]))
 
 
+def _newer_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[0].op_type = "RMSNormalization"
+
+
+def _undeclared_domain(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.microsoft"
+
+
+def _third_input(model: onnx.ModelProto) -> None:
+    model.graph.node[0].input.append("x")
+
+
 def _dangling(model: onnx.ModelProto) -> None:
     model.graph.node[0].input[1] = "nowhere"
 
@@ -69,7 +81,10 @@ def _dangling(model: onnx.ModelProto) -> None:
         (_renamed_dimension, "unk__0"),
         (_renamed_output, "renamed"),
         (_dtype, "float64"),
-        (_attribute, "checker|attributes"),
+        (_attribute, "checker.* axes"),
+        (_newer_operator, "checker.*RMSNormalization"),
+        (_undeclared_domain, "checker.*com.microsoft"),
+        (_third_input, "checker.*3"),
         (_dangling, "checker"),
     ],
 )
