@@ -28,6 +28,13 @@ from ..export.modelopt_placement import MODELOPT, RULES, require_modelopt
 AUTO = "auto"
 # Who places pairs between products.
 PLACEMENTS = (RULES, MODELOPT)
+# The precisions that have a use for an option.
+ONLY_FOR = {
+    "calibrate": frozenset(QUANTISED),
+    "calibration": frozenset(INTEGERS),
+    "keep-fp32": frozenset({*CAST, *QUANTISED}),
+    "placement": frozenset(name for name, row in PRECISIONS.items() if row.is_placed),
+}
 
 
 @checked
@@ -121,17 +128,17 @@ class PrecisionRequest:
                 "others out"
             )
         lower = {*self.lower}
-        if self.keep_fp32 and not lower & {*CAST, *QUANTISED}:
+        if self.keep_fp32 and not lower & ONLY_FOR["keep-fp32"]:
             raise InputError(
                 f"received --keep-fp32 {self.keep_fp32[0]!r} with {next(iter(lower), 'float32')} alone; expected a "
                 "lower precision to keep it out of; add --precision fp32,fp16"
             )
-        ranged = ("--calibrate", self.calibrate, (*QUANTISED,)), ("--calibration", self.calibration, INTEGERS)
-        for option, value, precisions in ranged:
-            if value is not None and not {*precisions} & lower:
+        for option, value in (("calibrate", self.calibrate), ("calibration", self.calibration)):
+            if value is not None and not ONLY_FOR[option] & lower:
+                able = [name for name in PRECISIONS if name in ONLY_FOR[option]]
                 raise InputError(
-                    f"received {option} {value} without {' or '.join(precisions)}; expected a precision whose ranges "
-                    "it is for; add --precision fp32,int8"
+                    f"received --{option} {value} without {' or '.join(able)}; expected a precision whose ranges it is "
+                    "for; add --precision fp32,int8"
                 )
         if self.calibration is not None and self.calibration not in METHODS:
             raise InputError(f"received --calibration {self.calibration!r}; expected {', '.join(METHODS)}; choose one")
@@ -156,12 +163,12 @@ class PrecisionRequest:
     def _check_placement(self) -> None:
         if self.placement not in PLACEMENTS:
             raise InputError(f"received --placement {self.placement}; expected {' or '.join(PLACEMENTS)}")
-        able = [name for name, row in PRECISIONS.items() if row.is_placed]
-        if self.placement != RULES and not {*able} & {*self.lower}:
+        able = ONLY_FOR["placement"]
+        if self.placement != RULES and not able & {*self.lower}:
             have = ", ".join([FP32, *self.lower])
             raise InputError(
                 f"received --placement {self.placement} with precision {have}; expected {' or '.join(able)}, the only "
-                f"one with pairs between products; add --precision fp32,{able[0]}"
+                f"one with pairs between products; add --precision fp32,{min(able)}"
             )
         if self.placement == MODELOPT:
             require_modelopt()

@@ -45,7 +45,21 @@ def _verdict(document: Mapping[str, Any]) -> Found:
     from ...report.table import conclusion
     from ...validate.verdict import Verdict
 
-    return Found(conclusion(Verdict.from_json(document["verdict"])))
+    verdict = conclusion(Verdict.from_json(document["verdict"]))
+    predictions = document.get("predictions")
+    return Found(verdict if predictions is None else f"{verdict}; {_predictions(predictions)}")
+
+
+def _predictions(found: Mapping[str, Any]) -> str:
+    from ...validate.stages.stage import read_stage
+
+    compared = [runtime for runtime in found["runtimes"] if runtime["images"]]
+    if not compared:
+        return "no predictions compared"
+    failed = "PREDICTIONS FAILED: " if found["passed"] is False else ""
+    most = max(compared, key=lambda runtime: float(runtime["share"]))
+    count = f"{most['changed']} of {most['images']} predictions"
+    return f"{failed}{count} changed" + (f" in {read_stage(most).label}" if most["changed"] else "")
 
 
 def _exported(document: Mapping[str, Any]) -> Found:

@@ -12,6 +12,7 @@ from ...core.schedule import Needs, Task
 from ...errors import InputError
 from ...modules.grammar import parse
 from ...modules.target import file_name
+from ..options import ONLY_FOR, PrecisionRequest
 from .file import SweepFile, folder_of
 from .verbs import Verb
 
@@ -105,15 +106,17 @@ def jobs_of(file: SweepFile, arguments: Mapping[tuple[str, str], Sequence[str]])
         arguments: The options of each command and set of options, as on a command line.
     """
     jobs: dict[str, Job] = {}
-    has_precision = any(verb.has_precision for verb in file.verbs)
     for target, precision, options in product(file.targets, file.precisions, file.options):
-        cell = ".".join(filter(None, (file_name(target), folder_of(precision) if has_precision else "", options.name)))
         for machine in file.machines:
             latest = ""
             for verb in file.verbs:
                 where = machine if verb.is_on_machine else file.resources
                 after = latest if verb.takes != "target" else ""
                 is_bundle = verb.takes == "either" and Path(target, MANIFEST).is_file()
+                has_precision = verb.has_precision or (bool(after) and any(one.has_precision for one in file.verbs))
+                names = (file_name(target), folder_of(precision) if has_precision else "", options.name)
+                cell = ".".join(filter(None, names))
+                words = arguments[verb.name, options.name]
                 job = Job(
                     verb=verb,
                     target=target,
@@ -121,7 +124,7 @@ def jobs_of(file: SweepFile, arguments: Mapping[tuple[str, str], Sequence[str]])
                     options=options.name,
                     machine=where.name,
                     cell=f"{cell}@{where.name}" if where.name else cell,
-                    arguments=tuple(arguments[verb.name, options.name]),
+                    arguments=tuple(_used(words, precision, file.precisions) if verb.has_precision else words),
                     needs=replace(where.needs, is_alone=verb.is_timed),
                     after=after,
                     takes_bundle=bool(after) or verb.takes == "bundle" or is_bundle,
@@ -130,3 +133,17 @@ def jobs_of(file: SweepFile, arguments: Mapping[tuple[str, str], Sequence[str]])
                 if job.keeps_bundle:
                     latest = job.name
     return list(jobs.values())
+
+
+def _used(words: Sequence[str], precision: str, precisions: Sequence[str]) -> list[str]:
+    """Leave out options that this precision has no use for, if another of the sweep has."""
+    unused = [
+        f"--{option}="
+        for option, able in ONLY_FOR.items()
+        if not able & _lower(precision) and any(able & _lower(other) for other in precisions)
+    ]
+    return [word for word in words if not word.startswith((*unused,))]
+
+
+def _lower(precision: str) -> frozenset[str]:
+    return frozenset(PrecisionRequest(precisions=precision).lower)

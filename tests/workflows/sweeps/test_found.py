@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from attn2trt.validate.stages.stage import WRITTEN, Stage
 from attn2trt.workflows.sweeps.found import found_in
 
 ROW = {"model": "target", "batch": 2, "status": "measured"}
@@ -16,10 +17,19 @@ def row(runtime: str, ms: float) -> dict[str, Any]:
     return {**ROW, "runtime": runtime, "measurement": {"latency": {"median_ms": ms}}}
 
 
+VERDICT = {"passed": True, "source": "PyTorch", "stages": []}
+CHANGED = {**Stage(WRITTEN, "fp16").to_json(), "images": 8, "changed": 2, "share": 0.25}
+
+
 @pytest.mark.parametrize(
     ("verb", "document", "words"),
     [
-        ("deploy", {"verdict": {"passed": True, "source": "PyTorch", "stages": []}}, "NOT CHECKED: no stage"),
+        ("deploy", {"verdict": VERDICT}, "NOT CHECKED: no stage"),
+        (
+            "validate",
+            {"verdict": VERDICT, "predictions": {"passed": False, "runtimes": [CHANGED, {**CHANGED, "share": 0.1}]}},
+            "NOT CHECKED: no stage .*; PREDICTIONS FAILED: 2 of 8 predictions changed in fp16",
+        ),
         ("export", {"opset": 17}, "exported, numbers not checked; opset 17"),
         ("compile", {"plans": [{"file": "plans/a.plan"}]}, "built, not checked: plans/a.plan"),
         ("tune", {"graph": None}, "no rewrite is faster"),

@@ -26,14 +26,14 @@ def test_every_combination_is_a_chain_of_jobs_and_deploy_is_done_once_for_all_ma
             "machines": machines,
         }
     )
-    assert len(found) == 2 * 2 * (1 + 2 * 3)
+    assert len(found) == 2 * (2 * (1 + 2 * 2) + 2)  # what a block costs has no precision
     assert len({job.name for job in found}) == len({job.folder for job in found}) == len(found)
     by_name = {job.name: job for job in found}
     timed = by_name["benchmark se.fp32+fp16@l4"]
     assert (timed.after, by_name[timed.after].after) == ("compile se.fp32+fp16@l4", "deploy se.fp32+fp16")
     assert (timed.needs.is_alone, timed.needs.accelerator, timed.needs.memory_bytes) == (True, "L4", 8 << 30)
     assert not by_name["compile se.fp32@l4"].needs.is_alone
-    assert by_name["cost se.fp32@cpu"].after == ""
+    assert (by_name["cost se@cpu"].after, by_name["cost se@cpu"].precision) == ("", "")
     assert by_name["deploy se.fp32"].needs.gpus == 0
 
 
@@ -44,6 +44,13 @@ def test_command_lines() -> None:
     assert deploy.command("f", force=True)[-2:] == ["--force", "--json"]
     assert compiling.command("f") == ["compile", "f/bundle", "--precision", "fp16", "--seed=1", "--json"]
     assert timed.command("f") == ["benchmark", "f/bundle", "--seed=1", "-o", "f/benchmark.json", "--json"]
+
+
+def test_an_option_of_some_precisions_goes_to_those_if_there_are_any() -> None:
+    words = ("--calibrate=photographs", "--keep-fp32=head", "--seed=1")
+    document = {"targets": ["se"], "precisions": ["fp32", "fp16", "fp32,int8"]}
+    assert [job.arguments for job in jobs(document, *words)] == [words[2:], words[1:], words]
+    assert [job.arguments for job in jobs({**document, "precisions": ["fp32"]}, *words)] == [words]  # it is refused
 
 
 def test_a_bundle_that_is_there_is_copied_also_by_benchmark(tmp_path: Path, small: Path) -> None:

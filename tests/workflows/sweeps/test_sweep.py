@@ -80,7 +80,7 @@ def test_what_is_timed_has_the_machine_for_itself(stand_in: Path) -> None:
     targets = [f"slow{number}" for number in range(3)]
     found = run(*targets, verbs=("check", "cost"), jobs=3)
     assert {row.status for row in found.rows} == {"passed"}
-    documents = [json.loads((stand_in / f"out/{target}.fp32/cost/cost.json").read_text()) for target in targets]
+    documents = [json.loads((stand_in / f"out/{target}/cost/cost.json").read_text()) for target in targets]
     assert [document["others"] for document in documents] == [0, 0, 0]
     assert [document["left"] for document in documents] == [[], [], []]
     assert found.rows[1].found == "1.5 ms"
