@@ -151,13 +151,13 @@ def _compare_relative(name: str, out: Array, ref64: Array, allowed: _Allowed) ->
     settled, wrong_rows = _top1(out, ref64, precision.between_runs * max(floor.max, unit))
     if which != "channel":
         at = _index(int(distance(out, ref64).argmax()), ref64.shape)
-    detail = f"{ratio:.3g} times {source}'s own rounding ({_WAYS[which]}, at {_place(which, at)})"
+    detail = f"{_beside(ratio, limit)} times {source}'s own rounding ({_WAYS[which]}, at {_place(which, at)})"
     passing = Comparison(name, found.l2, floor.l2, ratio, which, at, True, detail, settled, settled - len(wrong_rows))
     if ratio > limit:
         return replace(passing, passed=False, detail=f"{detail}; the limit is {limit:g}")
     if found.l2 > budget:
-        own = f"; {source}'s own {precision.words} loses {floor.l2:.3g}" if floor.l2 > budget else ""
-        detail = f"error {found.l2:.3g} is above the budget {budget:g}{own}"
+        own = f"; {source}'s own {precision.words} loses {_beside(floor.l2, budget)}" if floor.l2 > budget else ""
+        detail = f"error {_beside(found.l2, budget)} is above the budget {budget:g}{own}"
         return replace(passing, passed=False, which="budget", detail=detail)
     if wrong_rows:
         row = wrong_rows[0]
@@ -181,6 +181,12 @@ def _top1(out: Array, ref64: Array, allowed: float) -> tuple[int, list[int]]:
     settled = finite.all(axis=1) & (best - second > allowed * np.abs(scores).max())
     wrong = settled & (out.argmax(axis=1) != ref64.argmax(axis=1))
     return int(settled.sum()), [int(row) for row in np.flatnonzero(wrong)]
+
+
+def _beside(value: float, limit: float) -> str:
+    """Return a number with as many digits as tell it from the limit, three at least."""
+    texts = [f"{value:.{digits}g}" for digits in (3, 5, 8, 17)]
+    return next((text for text in texts if float(text) != limit), texts[0])
 
 
 _WAYS = {"l2": "over the whole output", "max": "at the largest element", "channel": "over one slice"}

@@ -109,6 +109,12 @@ def test_a_budget_holds_whatever_the_floor_is() -> None:
     assert judged(rounded(ref, seed=2, size=1000.0), ref, loose, budget=1e-3).passed
 
 
+def test_a_number_just_above_its_limit_is_told_from_it() -> None:
+    ref = truth()
+    found = judged(ref * 1.00010001, ref, measure(ref * 1.00010001, ref), budget=1e-4)
+    assert "error 0.00010001 is above the budget 0.0001; PyTorch's own float32 loses 0.00010001" in found.detail
+
+
 def test_nan_in_both_places_passes_and_in_one_place_fails() -> None:
     ref = truth()
     ref[0, 0, 0, 0] = math.nan
