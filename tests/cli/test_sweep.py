@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,13 @@ from cli_run import refused
 from cli_run import run as run_command
 
 from attn2trt.cli.job_child import option_words
+from attn2trt.cli.sweep_progress import progress_lines
+from attn2trt.core.schedule import Event, Node
 from attn2trt.errors import InputError
+from attn2trt.workflows.sweep import Progress
 
 run = functools.partial(run_command, "sweep")
+HERE = Node("here", "here", 1)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +99,19 @@ def test_a_sweep_of_something_that_is_there_prints_one_table(tmp_path: Path, mon
     assert "reused" in table.stdout
     assert table.stdout.splitlines()[-2:] == ["results  sweep", "report   sweep/report.html"]
     assert run("sweep.toml", "--resume", "--csv").stdout.startswith("verb,target,precision")
+
+
+def test_a_terminal_shows_the_jobs_that_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    names = [f"se{number}" for number in range(18)]
+    with progress_lines() as show:
+        for name in names:
+            show(Progress(Event("started", f"deploy {name}", HERE), 0, 18))
+        show(Progress(Event("died", "deploy se0", HERE, why="its worker died"), 0, 18))
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "[0/18] deploy se0: died on here, to be run again: its worker\ndied" in text
+    shown = [*(f"deploy {name}  here" for name in names[1:17]), "and 1 more", "0 of 18 jobs done"]
+    assert [line.split(" s ")[-1].strip() for line in text.splitlines()][-19:-1] == shown

@@ -88,6 +88,9 @@ def test_versions_that_nobody_knows(tmp_path: Path) -> None:
     both = convolution()
     both.opset_import.append(helper.make_opsetid("ai.onnx", 11))
     assert "names the opsets 17 and 11 of ONNX's own operators" in refusal(saved(both, tmp_path / "a.onnx"))
+    del both.opset_import[:]
+    both.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert "without an opset of ONNX's own operators; expected 1 to" in refusal(saved(both, tmp_path / "a.onnx"))
     newer = convolution()
     newer.ir_version = 999
     assert "IR version 999; expected 3 to" in refusal(saved(newer, tmp_path / "b.onnx"))
@@ -170,11 +173,23 @@ def test_weights_that_are_a_link_or_of_another_length(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "dims", "why"),
-    [(TensorProto.STRING, (1,), "no tensor of numbers"), (TensorProto.FLOAT, None, "Field 'shape'")],
+    [
+        (TensorProto.STRING, (1,), "no tensor of numbers"),
+        (TensorProto.UINT16, (1,), "whose input 'x' is uint16; expected one of float32"),
+        (TensorProto.FLOAT, None, "Field 'shape'"),
+    ],
 )
 def test_inputs_that_cannot_be_drawn(tmp_path: Path, dtype: int, dims: tuple[int, ...] | None, why: str) -> None:
     node = helper.make_node("Identity", ["x"], ["y"])
     assert why in refusal(saved(model([node], dims=dims, out=dims, dtype=dtype), tmp_path / "a.onnx"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("without", ["inputs", "outputs"])
+def test_a_graph_that_computes_nothing(without: str, tmp_path: Path) -> None:
+    found = model([helper.make_node("ConstantOfShape", ["n"], ["y"])], out=(1, 3, 8, 8))
+    found.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 8, 8], np.int64), "n"))
+    del getattr(found.graph, without.removesuffix("s"))[:]
+    assert f"which has no {without}; expected a graph that" in refusal(saved(found, tmp_path / "a.onnx"))
 
 
 def test_the_copy_has_names_and_no_weights_among_its_inputs(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def test_several_images_of_other_sizes_are_named_separately():
         ("batch=many", "received batch=many in dynamic, and 'many' is no axis; expected min:opt:max, or an expression"),
         ("batch=1:2:8:0", "a step of 0"),
         ("batch,batch", "each axis once"),
+        ("b a=1:2:8", "received dynamic axis 'b a'; expected letters, digits, _ and . in it"),
         (",", "received ''"),
         ("hieght", "received dynamic axis 'hieght'; expected batch or height or width; did you mean height?"),
         ("channels", "received dynamic axis 'channels'"),
@@ -253,6 +254,8 @@ def test_a_tie_to_one_size_is_that_size():
         ("b.height=a.height/2,a.height=b.height*2", "which is tied to itself"),
         ("b.height=c.height/2,a.height", "'c.height' is no axis"),
         ("b.height=a.height%2,a.height", "expected an expression of other axes with + - * / // and whole numbers"),
+        ("b.height=a.height//2/1,a.height", "expected each / to divide one axis by a whole number"),
+        ("b.height=(a.height-1)/2,a.height", "which is whole at the multiples of no number; write // to round down"),
         ("b.height=a.height-16,a.height", "which is 0 at the smallest size; expected 1 or more"),
     ],
 )
