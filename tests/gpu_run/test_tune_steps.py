@@ -241,7 +241,8 @@ def test_a_whole_run_on_a_pretended_gpu_finds_a_faster_graph(tmp_path: Path) -> 
     found = json.loads((tmp_path / "gpu_tune.json").read_text())
     rows = {row["step"]: row for row in found["rows"]}
     assert {row["status"] for row in rows.values()} == {"done"}
-    assert {*found["not_reached"]} == {"plan-cbam-int8-4-int8-fp16", "cost-cbam-int8-4-int8-fp16"}
+    steps = ("candidates", "trial", "combine", "whole", "plan", "cost")
+    assert {*found["not_reached"]} == {f"{step}-cbam-int8-4-int8-fp16" for step in steps}  # 8.6 reads no such graph
     assert [one["what"] for one in rows["time-se-4"]["timing"]] == ["as it is", "plain export"]
     assert [one["precision"] for one in rows["time-cbam-int8-4"]["timing"]] == ["fp16", "int8"]
     assert rows["trial-se-4-fp16"]["trials"]
