@@ -48,6 +48,7 @@ class OnnxFile:
         operators: The number of nodes by operator.
         inputs: What is fed, weights left out.
         outputs: What is given.
+        draws: The operators that give something else in every run.
         files: The files beside it that hold weights, with the hash of each.
         notes: Sentences about what was changed on the way.
     """
@@ -61,6 +62,7 @@ class OnnxFile:
     operators: Mapping[str, int]
     inputs: tuple[FileTensor, ...]
     outputs: tuple[FileTensor, ...]
+    draws: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -108,7 +110,7 @@ class OnnxFileReader:
             tuple(FileTensor(entry["name"], entry["dtype"], tuple(entry["dims"])) for entry in about.pop(kind))
             for kind in ("inputs", "outputs")
         )
-        notes = tuple(about.pop("notes"))
+        notes, draws = tuple(about.pop("notes")), tuple(about.pop("draws"))
         files = {name: sha256(self._path.parent / name) for name in about.pop("files")}
         if sha256(self._path) != before:
             raise InputError(f"received {self._path}, which changed while it was read; run the command again")
@@ -117,6 +119,7 @@ class OnnxFileReader:
             sha256=before,
             inputs=inputs,
             outputs=outputs,
+            draws=draws,
             files=files,
             notes=notes,
             **about,

@@ -14,6 +14,7 @@ from ..core.file_hashes import tensors
 from ..core.graph import EXTERNAL_DATA_BYTES, WEIGHTS
 from ..core.nodes import bodies, nodes, nodes_of
 from ..core.precision import BF16, CAST, FP32, INTEGERS, PRECISIONS, QUANTISED
+from ..core.random_nodes import random_operators
 from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES
 from ..errors import InputError
 from .onnx_file_checks import OWN_DOMAINS, check, external_files, load, opset_of, require_dense, require_own_operators
@@ -92,7 +93,8 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
         )
     about = _about(model, shown)
     notes += [*about["notes"], *_without_levels(model), *_with_nan(model)]
-    return model, {"opset": opset, "ir_version": ir_version, **about, "files": files, "notes": notes}
+    known = {"opset": opset, "ir_version": ir_version, "draws": random_operators(model.graph), "files": files}
+    return model, {**about, **known, "notes": notes}
 
 
 def _without_levels(model: onnx.ModelProto) -> list[str]:

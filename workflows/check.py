@@ -139,7 +139,7 @@ def check_model(
         if against is not None:
             times.start("build", "building the PyTorch module")
         weights = weights or Weights()
-        module = build_against(against, graph, weights, file.path)
+        module = build_against(against, graph, weights, file)
         model = FileGraph(graph, graph, file=file, itself=file.path.absolute())
         judge = FileJudge(model, request, weights, judging, folder, seconds, times, module)
         found = _checked(judge, against, build_for)

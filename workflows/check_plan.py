@@ -292,7 +292,7 @@ class _Checking:
         lower = [name for name in (found.name, *([FP16] if found.takes_half else [])) if name not in (FP32, own)]
         io = FP16 if found.takes_half and FP16 in lower else FP32
         request = PrecisionRequest(precisions=[FP32, *lower], io=io)
-        module = build_against(against, model.graph, self.weights, model.file.path)
+        module = build_against(against, model.graph, self.weights, model.file)
         judging = replace(self.judging, verdict=False)
         judge = FileJudge(model, request, self.weights, judging, folder, self.seconds, self.times, module)
         cases = judge.cases()

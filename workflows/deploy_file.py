@@ -195,7 +195,7 @@ class _Maker:
         request, target = self.request, self.target
         if target.against is not None:
             self.times.start("build", "building the PyTorch module")
-        module = build_against(target.against, model.graph, request.weights, self.file.path)
+        module = build_against(target.against, model.graph, request.weights, self.file)
         return FileJudge(
             model, request.precision, request.weights, request.judging, folder, ANSWER_SECONDS, self.times, module
         )

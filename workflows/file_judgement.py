@@ -207,13 +207,21 @@ class FileJudge:
         return ModuleTruth(self.module, graph, seed, self.has_own_levels)
 
 
-def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: Weights, file: Path) -> nn.Module | None:
+def build_against(
+    against: str | nn.Module | None, graph: OnnxGraph, weights: Weights, file: OnnxFile
+) -> nn.Module | None:
     """Return the module that a file is held against; None for none.
 
-    Raises InputError if it takes other inputs than the file, and MissingRequirement without PyTorch.
+    Raises InputError if it takes other inputs than the file, or the file draws random numbers, and MissingRequirement
+    without PyTorch.
     """
     if against is None:
         return None
+    if file.draws:
+        raise InputError(
+            f"received {file.path}, whose {', '.join(file.draws)} gives something else in every run; expected outputs "
+            "that depend on the inputs alone; export the module in eval mode"
+        )
     from ..modules.checks import check_module
 
     require()
@@ -226,7 +234,7 @@ def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: We
     else:
         check_module(against)
         weights.require_of_module()
-    require_inputs(module, [spec.name for spec in graph.inputs], str(file))  # type: ignore[arg-type]
+    require_inputs(module, [spec.name for spec in graph.inputs], str(file.path))  # type: ignore[arg-type]
     return module  # type: ignore[return-value]
 
 

@@ -215,6 +215,23 @@ def test_a_block_of_the_catalogue_takes_its_width_from_the_file(tmp_path_factory
     assert checked.against == "se"
 
 
+@pytest.mark.parametrize(
+    ("node", "draws"),
+    [
+        (helper.make_node("RandomNormalLike", ["r"], ["d"], scale=1e-9), "RandomNormalLike"),
+        (helper.make_node("Dropout", ["r", "ratio", "on"], ["d"]), "Dropout in training mode"),
+    ],
+)
+def test_against_a_module_no_file_draws(tmp_path: Path, node: onnx.NodeProto, draws: str) -> None:
+    model = convolution()
+    model.graph.node[-1].output[0] = "r"
+    model.graph.node.extend([node, helper.make_node("Max", ["r", "d"], ["y"])])
+    for name, value in {"ratio": np.float32(1e-7), "on": np.array(True)}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    with pytest.raises(InputError, match=rf"whose {draws} gives something else in every run; expected .* in eval mode"):
+        check(model, tmp_path, against=Net())
+
+
 def test_against_another_module_it_fails(tmp_path: Path) -> None:
     other = Other()
     other.register_parameter("scale", torch.nn.Parameter(torch.zeros(2)))

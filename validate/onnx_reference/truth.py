@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.nodes import constants, nodes
+from ...core.nodes import nodes
 from ...core.operators import named
+from ...core.random_nodes import random_operators
 from ...errors import MissingRequirement
 from .floats import fits, is_float, magnitude
 
@@ -32,7 +33,6 @@ RANGES = {
 }
 # 8-bit integers without a type in between: what they approximate is not written in the graph.
 INTEGER_PRODUCTS = named("QLinearConv QLinearMatMul ConvInteger MatMulInteger DynamicQuantizeLinear")
-RANDOM = named("RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial")
 # So many numbers of an operator that all happen to fit into float32 are no accident.
 _ENOUGH = 16
 # Of the largest input of an operator: what float64 may leave of a difference.
@@ -70,22 +70,8 @@ def require_truth(model: onnx.ModelProto, opset: int, replaced: set[str]) -> Non
             lacking.add(kind)
     for found, why in (
         (lacking, "ONNX's reference evaluator has no {}"),
-        (kinds & RANDOM, "{} gives something else in every run"),
-        (_training(model), "{} in training mode gives something else in every run"),
+        (random_operators(model.graph), "{} gives something else in every run"),
         (kinds & INTEGER_PRODUCTS, "{} computes with integers whose exact values the graph does not have"),
     ):
         if found:
             raise MissingRequirement(f"{why.format(', '.join(sorted(found)))}: there is no truth in float64")
-
-
-def _training(model: onnx.ModelProto) -> set[str]:
-    """Return Dropout if a node of it draws: its third input is there, and no stored False."""
-    from onnx import TensorProto, numpy_helper
-
-    off = {
-        name
-        for name, one in constants(model.graph).items()
-        if one.data_type == TensorProto.BOOL and not numpy_helper.to_array(one).any()
-    }
-    modes = {node.input[2] for node in nodes(model.graph) if node.op_type == "Dropout" and len(node.input) > 2}
-    return {"Dropout"} if modes - off - {""} else set()
