@@ -41,6 +41,7 @@ class Case:
         io: The type of inputs and outputs of the graphs that it is for; "" for all.
         narrow: The types below float32 of a file's inputs and outputs, by name; its module takes and gives float32.
         another: Makes other values of the same kind, if there are several inputs.
+        at: Makes a case of the same kind at other sizes; None for one around arrays.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Case:
     io: str = ""
     narrow: Mapping[str, str] = field(default_factory=dict)
     another: Callable[[], Feeds] | None = None
+    at: Callable[[dict[str, int]], Case] | None = None
 
     @property
     def feeds(self) -> Feeds:
@@ -228,7 +230,8 @@ class _Maker:
             return {spec.name: make_values(spec, spec.resolve(sizes), kind, rng) for spec in self.inputs}
 
         another = partial(make, " again") if len(self.inputs) > 1 else None
-        return Case(name, why, kind, sizes, make, self.row_inputs, self.rows_alone, another=another)
+        at = partial(self.case, name, why, kind)
+        return Case(name, why, kind, sizes, make, self.row_inputs, self.rows_alone, another=another, at=at)
 
     @property
     def row_inputs(self) -> tuple[str, ...]:

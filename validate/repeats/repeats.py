@@ -6,8 +6,9 @@ random numbers, clocks and statistics of the batch make it something else; that 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
@@ -53,18 +54,21 @@ class Repeats:
         copy.follow_modules()
         copy.draws = Draws(copy.inside)
         own = generators(copy.module)
-        before = prints(copy.module) if own else {}
+        before = prints(copy.module, with_parameters=False)
         counted = numbers(copy.module)
         with watch_clocks(self._clocks):
             for index in chosen(self._cases):
                 with suppress(CannotRun):
                     self._again[index] = copy.run(self._cases[index].feeds, self._cases[index], watched=False)
                     self._refuse_draws(copy.draws, index)
-        has_drawn = bool(own) and not {*changed(before, prints(copy.module))}.isdisjoint(own)
+        kept = changed(before, prints(copy.module, with_parameters=False))
+        has_drawn = not {*kept}.isdisjoint(own)
         if self._again and (self._clocks or has_drawn):
             self._call_often(copy, min(self._again))
         if self._again and numbers(copy.module) != counted:
             self._count_far(min(self._again))
+        if self._again and kept:
+            self._mix_sizes(self._cases[min(self._again)], kept)
 
     def check(self, index: int, truth: Outputs) -> None:
         """Compare the truth of case number ``index`` with its repetition, if it has one; raises ModuleRefused."""
@@ -126,6 +130,24 @@ class Repeats:
                         f"of case {case.name} are off by {off:.2g} of the largest",
                     )
 
+    def _mix_sizes(self, case: Case, kept: Sequence[str]) -> None:
+        """Refuse if the outputs at some sizes depend on the call before, as by a table that is kept for a height."""
+        if case.at is None:
+            return
+        for before, after in mixed(self._cases):
+            first, second = case.at(before), case.at(after)
+            copy, fresh = self._first.fresh(), self._first.fresh()
+            with suppress(CannotRun):
+                expected = fresh.run(second.feeds, second, watched=False)
+                copy.run(first.feeds, first, watched=False)
+                off = distance(expected, copy.run(second.feeds, second, watched=False))
+                if off > REPEATS:
+                    _refuse(
+                        self._first,
+                        f"a call at {_listed(after)} is off by {off:.2g} of the largest output after one at "
+                        f"{_listed(before)}, and calls change its {_some(kept, '')}",
+                    )
+
     def _refuse(self, index: int, *, off: float) -> NoReturn:
         case, copy = self._cases[index], self._first.fresh()
         for _ in range(2):  # what the first call only sets, the second changes
@@ -147,6 +169,10 @@ def _some(paths: Sequence[str], line: str) -> str:
     return first_names(paths, SHOWN) + (f" at {line}" if line else "")
 
 
+def _listed(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={size}" for name, size in sizes.items())
+
+
 def _refuse(eager: Eager, why: str) -> NoReturn:
     raise ModuleRefused(f"{type(eager.module).__name__} is not a function of its inputs: {why}; {ADVICE}")
 
@@ -159,6 +185,19 @@ def chosen(cases: Sequence[Case]) -> list[int]:
     ordinary = [index for index, case in enumerate(cases) if case.kind in ("normal", "random_int", "image")]
     picked = [min(group, key=lambda index: sizes[index]) for group in (others, ordinary) if group]
     return list(dict.fromkeys(picked or range(len(cases))))
+
+
+def mixed(cases: Sequence[Case]) -> list[tuple[dict[str, int], dict[str, int]]]:
+    """Return pairs of sizes of the cases that a table may take for the same: one axis differs, or two are exchanged.
+
+    Each pair comes in both orders, and the sizes are the two smallest of every axis.
+    """
+    held = {name: sorted({case.sizes[name] for case in cases if name in case.sizes})[:2] for name in cases[0].sizes}
+    small = {name: sizes[0] for name, sizes in held.items()}
+    grown = {name: small | {name: sizes[1]} for name, sizes in held.items() if len(sizes) > 1}
+    pairs = [(small, one) for one in grown.values()] if len(held) > 1 else []
+    pairs += [(grown[a], grown[b]) for a, b in itertools.combinations(grown, 2) if held[a] == held[b]]
+    return [order for one, other in pairs for order in ((one, other), (other, one))]
 
 
 def repeats(one: Outputs, other: Outputs) -> bool:

@@ -20,12 +20,13 @@ GENERATORS = (random.Random, np.random.RandomState, np.random.Generator)
 Prints = Mapping[str, object]
 
 
-def prints(module: nn.Module) -> Prints:
+def prints(module: nn.Module, *, with_parameters: bool = True) -> Prints:
     """Return a fingerprint of everything that ``module`` keeps, by its path: ``layer.2.memory``."""
     import torch
 
+    left_out = () if with_parameters else {name for name, _ in module.named_parameters()}
     with torch._C.DisableTorchFunction():  # a float64 run tells the module of float32
-        return {path: _print(value, DEPTH) for path, value in _kept(module)}
+        return {path: _print(value, DEPTH) for path, value in _kept(module) if path not in left_out}
 
 
 def changed(before: Prints, after: Prints) -> list[str]:

@@ -211,6 +211,37 @@ def test_no_function_of_its_inputs_is_refused_by_name(function: Any, match: str)
         run(function)
 
 
+def by_height(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    key = str(x.shape[2])
+    if key not in m.tables:
+        m.tables[key] = torch.linspace(0, 1, x.shape[3], dtype=x.dtype).mean() * x.shape[3]
+    return y + m.tables[key]
+
+
+def by_pixels(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    if m.memory is None or m.memory.numel() != x.shape[2:].numel():
+        m.memory = torch.linspace(0, 1, x.shape[2], dtype=x.dtype)[:, None].expand(x.shape[2:]).flatten()
+    return y + m.memory.view(x.shape[2:])
+
+
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (by_height, r"width=7 is off by .* after one at batch=1, height=6, width=6, and calls change its tables;"),
+        (by_pixels, r"height=\d, width=\d is off by .* after one at .*, and calls change its memory;"),
+    ],
+)
+def test_a_table_for_other_sizes_than_it_was_made_for_is_refused(function: Any, match: str) -> None:
+    axes = {"batch": Axis(1, 2, 3), "height": Axis(6, 9, 12), "width": Axis(6, 9, 12)}
+    cases = make_cases([TensorSpec("x", ("batch", 3, "height", "width"))], axes)
+    with pytest.raises(ModuleRefused, match=match):
+        for _ in references(Module(function).eval(), cases):
+            pass
+    for allowed in (cache, look_at):
+        for _ in references(Module(allowed).eval(), cases):
+            pass
+
+
 def test_a_profiler_goes_on_after_clocks_were_watched() -> None:
     profiler = cProfile.Profile()
     profiler.enable()
