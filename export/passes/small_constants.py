@@ -9,7 +9,8 @@ are inputs of the graph, no rule sees their values.
 from __future__ import annotations
 
 import math
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import onnx_ir as ir
 
@@ -18,37 +19,28 @@ _NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 _ABSOLUTE, _RELATIVE = 1e-7, 1e-4
 
 
-class HiddenConstants:
+@contextmanager
+def hidden_constants(model: ir.Model) -> Iterator[None]:
     """While active, constants that are nearly but not exactly neutral are inputs of ``model``."""
-
-    def __init__(self, model: ir.Model) -> None:
-        self._graph = model.graph
-        self._tensors: dict[str, ir.TensorProtocol] = {}
-
-    def __enter__(self) -> HiddenConstants:
-        for node in list(self._graph):
-            if node.domain not in ("", "ai.onnx") or node.op_type not in _NEUTRAL:
-                continue
-            for index, value in enumerate(node.inputs):
-                tensor = None if value is None else ir.convenience.get_const_tensor(value)
-                if tensor is not None and _is_nearly(tensor, _NEUTRAL[node.op_type]):
-                    node.replace_input_with(index, self._hidden(tensor))
-        return self
-
-    def _hidden(self, tensor: ir.TensorProtocol) -> ir.Value:
-        name = f"small_constant_{len(self._tensors)}"
-        self._tensors[name] = tensor
-        value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(list(tensor.numpy().shape)))
-        self._graph.inputs.append(value)
-        return value
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for value in [value for value in self._graph.inputs if value.name in self._tensors]:
-            self._graph.inputs.remove(value)
-            value.const_value = ir.tensor(self._tensors[str(value.name)].numpy(), name=value.name)
-            self._graph.register_initializer(value)
+    graph, hidden = model.graph, dict[str, ir.TensorProtocol]()
+    for node in list(graph):
+        if node.domain not in ("", "ai.onnx") or node.op_type not in _NEUTRAL:
+            continue
+        for index, value in enumerate(node.inputs):
+            tensor = None if value is None else ir.convenience.get_const_tensor(value)
+            if tensor is not None and _is_nearly(tensor, _NEUTRAL[node.op_type]):
+                name, shape = f"small_constant_{len(hidden)}", ir.Shape(list(tensor.numpy().shape))
+                stand_in = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=shape)
+                hidden[name] = tensor
+                graph.inputs.append(stand_in)
+                node.replace_input_with(index, stand_in)
+    try:
+        yield
+    finally:
+        for value in [value for value in graph.inputs if value.name in hidden]:
+            graph.inputs.remove(value)
+            value.const_value = ir.tensor(hidden[str(value.name)].numpy(), name=value.name)
+            graph.register_initializer(value)
 
 
 def _is_nearly(tensor: ir.TensorProtocol, neutral: float) -> bool:

@@ -22,7 +22,7 @@ from ..passes.bool_where import write_bool_wheres
 from ..passes.lost_initializers import restore_initializers
 from ..passes.opset17 import ToOpset17
 from ..passes.replaced_metadata import SCOPES, replaced_metadata
-from ..passes.small_constants import HiddenConstants
+from ..passes.small_constants import hidden_constants
 from ..passes.uint8_inputs import CastUint8Inputs
 from .between_pixels import write_between
 from .complex_numbers import spell_out
@@ -89,7 +89,7 @@ def _to_onnx(
             if exported is not None:
                 before = _wiring(exported.model)
                 modules = {node: (path,) for node, path in _module_paths(exported.model).items()}
-                with HiddenConstants(exported.model), replaced_metadata():
+                with hidden_constants(exported.model), replaced_metadata():
                     exported.optimize()
                     restore_initializers(exported.model)
                 merged = merged_modules(before, _wiring(exported.model), modules)

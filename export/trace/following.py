@@ -20,7 +20,7 @@ from .caught_errors import CaughtErrors
 from .guards import Guard, TraceGuards
 from .known_values import KnownValues
 from .rewrites import SizeIndependentCalls
-from .size_numbers import SizesStayNumbers
+from .size_numbers import sizes_stay_numbers
 from .size_texts import SizeTexts
 
 
@@ -50,7 +50,7 @@ def followed(
         stack.enter_context(SizeIndependentCalls())
         stack.enter_context(KnownValues(module))
         if keep_numbers:
-            stack.enter_context(SizesStayNumbers(module))
+            stack.enter_context(sizes_stay_numbers(module))
         # as torch.export does: some kernels take no symbols without their counterpart in Python
         stack.enter_context(enable_python_dispatcher())
         stack.enter_context(mode)

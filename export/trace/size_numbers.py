@@ -11,8 +11,8 @@ import builtins
 import contextlib
 import functools
 import sys
-from collections.abc import Iterable, Iterator
-from types import FunctionType, MethodType, ModuleType, TracebackType
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from torch import nn
@@ -20,45 +20,33 @@ from torch import nn
 from .size_functions import BUILTINS, VALUES, comparisons_count
 
 _FOREIGN = frozenset({"torch", "numpy", "attn2trt", "onnxscript", "sympy"}) | sys.stdlib_module_names
-_ABSENT = object()
 # Attributes with functions that a module calls besides its forward.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
-class SizesStayNumbers:
+@contextlib.contextmanager
+def sizes_stay_numbers(module: nn.Module) -> Iterator[None]:
     """While active, the files of ``module`` and of what they call compute with traced sizes without fixing them."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._namespaces = list(namespaces(module))
-        self._saved: list[tuple[dict[str, Any], str, Any]] = []
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> SizesStayNumbers:
-        stand_ins = {id(original): stand_in for original, stand_in in VALUES}
-        self._stack.enter_context(comparisons_count())
-        for namespace in self._namespaces:
+    stand_ins = {id(original): stand_in for original, stand_in in VALUES}
+    with contextlib.ExitStack() as stack:
+        for namespace in list(namespaces(module)):
+            changes = {name: stand_ins[id(value)] for name, value in namespace.items() if id(value) in stand_ins}
             for name, (original, stand_in) in BUILTINS.items():
                 if namespace.get(name, getattr(builtins, name)) is original:
-                    self._put(namespace, name, stand_in)
-            for name, value in list(namespace.items()):
-                if id(value) in stand_ins:
-                    self._put(namespace, name, stand_ins[id(value)])
-        return self
+                    changes[name] = stand_in
+            before = {name: namespace[name] for name in changes if name in namespace}
+            stack.callback(_restore, namespace, changes, before)
+            namespace.update(changes)
+        stack.enter_context(comparisons_count())
+        yield
 
-    def _put(self, namespace: dict[str, Any], name: str, value: Any) -> None:
-        self._saved.append((namespace, name, namespace.get(name, _ABSENT)))
-        namespace[name] = value
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-        for namespace, name, value in reversed(self._saved):
-            if value is _ABSENT:
-                del namespace[name]
-            else:
-                namespace[name] = value
-        self._saved.clear()
+def _restore(namespace: dict[str, Any], changed: Iterable[str], before: Mapping[str, Any]) -> None:
+    for name in changed:
+        if name in before:
+            namespace[name] = before[name]
+        else:
+            del namespace[name]
 
 
 def namespaces(module: nn.Module) -> Iterator[dict[str, Any]]:

@@ -31,7 +31,7 @@ from .outputs import run_checked
 from .paths import only_at, restrict_along_paths
 from .program import input_sizes
 from .rewrites import SizeIndependentCalls
-from .size_numbers import SizesStayNumbers
+from .size_numbers import sizes_stay_numbers
 from .size_texts import SizeTexts
 from .unsolved import unsolved
 
@@ -145,7 +145,7 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
             stack.enter_context(SizeIndependentCalls())
             stack.enter_context(KnownValues(module))
             if keep_numbers:
-                stack.enter_context(SizesStayNumbers(module))
+                stack.enter_context(sizes_stay_numbers(module))
             stack.enter_context(errors)
             shapes = for_signature(module, dynamic)
             program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 
 from ...engines.child import ANSWER_SECONDS, Child
 from ..arrays import Array, Arrays
@@ -70,11 +69,3 @@ class IsolatedEvaluator(Child):
         if notes_choices:
             self.choices = from_arrays(answer["choices"], outputs)
         return outputs
-
-    def __enter__(self) -> IsolatedEvaluator:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn2trt.errors import ModuleRefused
-from attn2trt.export.trace.size_numbers import SizesStayNumbers
+from attn2trt.export.trace.size_numbers import sizes_stay_numbers
 
 RANGES = "dim0=2:6:14,dim1=2:5:9"
 SIZES = ((2, 9), (3, 4), (7, 7), (10, 2), (13, 6))
@@ -101,7 +101,7 @@ def test_what_a_module_calls_is_found_wherever_it_is_held(tmp_path: Path) -> Non
     module[0].counts = functools.partial(counts["plain"])  # type: ignore[arg-type]
     module[1].register_forward_hook(counts["hook"])  # type: ignore[arg-type]
     module.count = double(counts["wrapped"])  # type: ignore[assignment, arg-type]
-    with SizesStayNumbers(module):
+    with sizes_stay_numbers(module):
         assert all(namespace["len"] is not builtins.len for namespace in held.values())
     assert not any("len" in namespace for namespace in held.values())
 

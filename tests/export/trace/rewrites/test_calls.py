@@ -15,7 +15,7 @@ from attn2trt.export.trace.rewrites.calls import bound
 from attn2trt.export.trace.rewrites.folding import fold
 from attn2trt.export.trace.rewrites.grids import linspace
 from attn2trt.export.trace.rewrites.pooling import windows
-from attn2trt.export.trace.size_numbers import SizesStayNumbers
+from attn2trt.export.trace.size_numbers import sizes_stay_numbers
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [((3, 4), (3, 4)), ((4, 2), (1, 3)), ((9, 5), (9, 5)), ((9, 1), (1, 1))])
@@ -100,7 +100,7 @@ class ReadsNumbers(torch.nn.Module):
 def test_stand_ins_are_the_originals_for_ordinary_numbers_and_leave_no_trace() -> None:
     module = ReadsNumbers()
     before = dict(globals())
-    with SizesStayNumbers(module):
+    with sizes_stay_numbers(module):
         inside = module(torch.zeros(1))
     assert inside[:-1] == (7, 3.0, True, False, 3, 4, 3.0)
     assert inside[-1] is not int
@@ -112,7 +112,7 @@ def test_a_small_constant_survives_the_exporters_optimisation() -> None:
     import onnx_ir as ir
     from onnxscript.optimizer import optimize
 
-    from attn2trt.export.passes.small_constants import HiddenConstants
+    from attn2trt.export.passes.small_constants import hidden_constants
 
     text = """<ir_version: 8, opset_import: ["" : 18]>
         g (float[n, 3] x) => (float[n, 3] y) {
@@ -126,7 +126,7 @@ def test_a_small_constant_survives_the_exporters_optimisation() -> None:
     plain, kept = ir.from_onnx_text(text), ir.from_onnx_text(text)
     optimize(plain)
     assert [node.op_type for node in plain.graph if node.op_type != "Identity"] == []
-    with HiddenConstants(kept):
+    with hidden_constants(kept):
         optimize(kept)
     assert [node.op_type for node in kept.graph] == ["Add", "Mul"]
     assert [value.name for value in kept.graph.inputs] == ["x"]
