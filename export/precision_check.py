@@ -66,17 +66,20 @@ def _same_nodes(before: Wiring, after: Wiring, path: Path) -> None:
         _fail(path, f"its nodes differ ({detail})")
     for name, node in before.nodes.items():
         other = after.nodes[name]
-        if node.op_type != other.op_type or _attributes(node) != _attributes(other):
+        if node.op_type != other.op_type or _attributes(node, before) != _attributes(other, after):
             _fail(path, f"node {name} ({node.op_type}) is {other.op_type} or has other attributes")
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, bytes]:
+def _attributes(node: onnx.NodeProto, wiring: Wiring) -> dict[str, bytes]:
     # a tensor's own name and a string of documentation say nothing about what it computes
-    return {attribute.name: _bare(attribute).SerializeToString(deterministic=True) for attribute in node.attribute}
+    return {one.name: _bare(one, wiring).SerializeToString(deterministic=True) for one in node.attribute}
 
 
-def _bare(attribute: onnx.AttributeProto) -> onnx.AttributeProto:
-    """Return an attribute without what was inferred about the values of a body, as the nodes and inputs tell it."""
+def _bare(attribute: onnx.AttributeProto, wiring: Wiring, inside: frozenset[str] = frozenset()) -> onnx.AttributeProto:
+    """Return an attribute without what was inferred about the values of a body, as the nodes and inputs tell it.
+
+    What a body reads that is not ``inside`` of it or of a body around it is named by where it comes from.
+    """
     found = type(attribute)()
     found.CopyFrom(attribute)
     for graph in (*([found.g] if found.HasField("g") else []), *found.graphs):
@@ -84,10 +87,13 @@ def _bare(attribute: onnx.AttributeProto) -> onnx.AttributeProto:
         for value in (*graph.input, *graph.output):
             if value.type.WhichOneof("value") is None:  # as good as no type
                 value.ClearField("type")
+        own = {value.name for value in (*graph.input, *graph.initializer)}
+        known = inside | own | {name for node in graph.node for name in node.output}
         for node in graph.node:
-            bare = [_bare(inner) for inner in node.attribute]
+            bare = [_bare(inner, wiring, known) for inner in node.attribute]
             del node.attribute[:]
             node.attribute.extend(bare)
+            node.input[:] = [name if not name or name in known else wiring.source(name) for name in node.input]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,13 @@ class Wiring:
         """The numbers of a constant; None of what is computed."""
         found = self.constants.get(self._looked_through(name))
         return None if found is None else np.asarray(self._to_array(found))
+
+    def source(self, name: str) -> str:
+        """Name what a body reads from outside of it, alike in two models that compute it alike."""
+        value = self.constant(name)
+        if value is None:
+            return f"{self.origin(name)}"
+        return f"{value.dtype} {value.shape} {hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()}"
 
     def _looked_through(self, name: str) -> str:
         while name in self._through:

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from .checks import refused_sizes
 from .copying import copy_module
+from .seen_operators import OperatorMode, uncompiled
 
 # Views and copies: they move nothing that a reader of shapes would miss.
 _PLUMBING = frozenset({"detach", "alias", "t", "transpose", "permute", "expand", "_unsafe_view", "unsqueeze", "clone"})
@@ -80,7 +80,7 @@ def _metered(module: nn.Module, inputs: Sequence[Tensor]) -> Metering:
     watch = _Watch(counter)
     hooks = [hook for path, part in module.named_modules() for hook in watch.hooks(path, part)]
     try:
-        with torch.no_grad(), counter, watch:
+        with torch.no_grad(), uncompiled(), counter, watch:
             module(*inputs)
     finally:
         for hook in hooks:
@@ -99,11 +99,11 @@ def _deformable() -> dict[Any, Callable[..., int]]:
     return {} if found is None else {found: flops}
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(OperatorMode):
     """Notes every operator, and what each module was given and how much it did by the counter's readings."""
 
     def __init__(self, counter: FlopCounterMode) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.steps: list[Step] = []
         self.given: dict[str, tuple[int, ...]] = {}
         self.macs: dict[str, int] = {}

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.graph_io import FLOAT32
 from ..errors import ModuleRefused, typed_line
-from ..modules.user_line import line_of_error
+from ..modules.user_line import frames, line_of, line_of_error
 from .arrays import Array
 from .cases import Case
 from .choice import can_be_given
@@ -234,6 +234,8 @@ class Eager:
     def _run(self, feeds: Feeds, case: Case, mode: Mode, *within: Mode) -> Outputs:
         import torch
 
+        from ..modules.seen_operators import uncompiled
+
         tensors = {name: torch.from_numpy(value.copy()) for name, value in feeds.items()}
         wide = torch.float64 if self.is_double else torch.float32 if case.narrow else None
         tensors = {name: value.to(wide) if value.is_floating_point() else value for name, value in tensors.items()}
@@ -243,6 +245,7 @@ class Eager:
                 torch.no_grad(),
                 torch.random.fork_rng(devices=[]),
                 _plain_float32(),
+                uncompiled(self._note_way),
                 self.draws or nullcontext(),
                 in_order_mode() if self.ranks and not self.is_truth else nullcontext(),
                 mode,
@@ -264,6 +267,10 @@ class Eager:
             mode: Mode = float64_mode(seen, call, widens=self.is_double, ranked=self._note_rank)
             return mode
         return _ROUNDING[rounding]()
+
+    def _note_way(self, way: bool) -> None:
+        if self.hidden is not None:
+            self.hidden.way(line_of(frames()), way)
 
     def _note_rank(self) -> None:
         self.ranks = True

@@ -54,13 +54,13 @@ def float64_mode(
     refuse, BatchStatistics, and NoSuchImage.
     """
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
 
+    from ..modules.seen_operators import OperatorMode
     from .row_convolution import convolved
 
     widening = _Widening() if widens else None
 
-    class Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    class Float64(OperatorMode):
         def __enter__(self) -> Any:
             self._finfo, self._dtypes = torch.finfo, _float32_dtypes() if widens else contextlib.nullcontext()
             if widens:
@@ -92,7 +92,7 @@ def float64_mode(
                 _show(seen, func, result)
             return result
 
-    return Float64()  # type: ignore[no-untyped-call]
+    return Float64()
 
 
 def _float32_dtypes() -> Any:

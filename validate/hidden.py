@@ -32,6 +32,7 @@ class Hidden:
     compared: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
     left_out: dict[tuple[str, str], float] = field(default_factory=dict)
     moved: dict[tuple[str, str], float] = field(default_factory=dict)
+    ways: dict[str, set[bool]] = field(default_factory=dict)
 
     def choose(self, precision: str, picks: Mapping[tuple[str, str], tuple[int, int]]) -> None:
         """Note how many picks of each choice a lower precision can change: (operator, line) -> (those, all of them)."""
@@ -59,11 +60,16 @@ class Hidden:
         known = self.gates.get((module, operator, call), (low, high))
         self.gates[module, operator, call] = (min(known[0], low), max(known[1], high))
 
+    def way(self, line: str, taken: bool) -> None:
+        """Note which way the ``torch.cond`` of a line went."""
+        self.ways.setdefault(line, set()).add(taken)
+
     def findings(self, module: nn.Module) -> list[str]:
         """Return one sentence for everything that hides errors."""
         return [
             *_not_finite(module),
             *self._still_gates(),
+            *self._one_way(),
             *self.choices(),
             *_zeroed(module),
             *_untrained(module),
@@ -100,6 +106,14 @@ class Hidden:
             f"{name}: {precision}'s rounding decides up to {share:.2%} of a case's whole numbers: they are compared by "
             "how far it moves them, not one by one"
             for (precision, name), share in self.moved.items()
+        ]
+
+    def _one_way(self) -> list[str]:
+        return [
+            f"torch.cond{f' at {line}' if line else ''} finds its condition {next(iter(ways))} in every case, so its "
+            "other side was not checked"
+            for line, ways in self.ways.items()
+            if len(ways) == 1
         ]
 
     def _still_gates(self) -> list[str]:

@@ -12,11 +12,10 @@ Call = Callable[[Any, Any, Mapping[str, Any]], Any]
 
 def operator_mode(call: Call) -> AbstractContextManager[Any]:
     """Return a mode in which ``call`` gives the result of every operator. PyTorch is imported for that."""
-    from torch.utils._python_dispatch import TorchDispatchMode
+    from ..modules.seen_operators import OperatorMode
 
-    class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    class Operators(OperatorMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             return call(func, args, kwargs or {})
 
-    mode: AbstractContextManager[Any] = Operators()  # type: ignore[no-untyped-call]
-    return mode
+    return Operators()

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..modules.quantisers import Quantiser, quantiser
+from ..modules.seen_operators import OperatorMode
 from ..modules.user_line import frames, line_of
 from .choice import BEST, QUANTISES, Choice, Grid, is_among_places, moved_scores
 from .half_precision import mark_as
@@ -19,11 +19,11 @@ COMPARED = frozenset({"gt", "lt", "ge", "le"})
 ROUNDED = frozenset({"round", "floor", "ceil", "trunc", "_to_copy"})
 
 
-class Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Choices(OperatorMode):
     """Notes every choice of a run in ``found``; emptied by ``take``."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._found: list[Choice] = []
 
     def take(self) -> list[Choice]:
@@ -41,11 +41,11 @@ class Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-class Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Moved(OperatorMode):
     """Moves the scores of every choice as far as ``allowed`` says, in the order of the choices."""
 
     def __init__(self, allowed: Sequence[np.ndarray], draw: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._allowed, self._draw, self._number = allowed, draw, 0
         self._generator = np.random.default_rng(draw)
 
@@ -64,14 +64,14 @@ class Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return _of_places(func, args, kwargs, other) if is_among_places(name) else other
 
 
-class Given(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Given(OperatorMode):
     """Has choices among places, and quantisers, pick what they are given, by their number among all of them.
 
     ``met`` are the numbers of those that came, and ``scores`` what the ``kept`` of them read, in its own type.
     """
 
     def __init__(self, picks: Mapping[int, np.ndarray], kept: Collection[int] = ()) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._picks, self._kept, self._number = picks, kept, 0
         self.met: set[int] = set()
         self.scores: dict[int, np.ndarray] = {}

@@ -145,6 +145,8 @@ class _Placer:
         """Return the inputs that can read 8 bits of a value."""
         found = []
         for node, index in value.uses():
+            if node not in self._order:  # in a body of If or Loop, which stays in float32
+                continue
             name = str(node.name)
             carries = node.op_type in CARRIERS | POOLS and not self._is_kept(name)
             if self._is_product(node, index) or ((carries or node in self._moved) and value in self._between):

@@ -33,8 +33,9 @@ def advice_on(violation: Violation) -> str:
     if violation.elsewhere is not None:
         better = violation.elsewhere
         return f"trace it at {better.opt} with --dynamic {axis}={better.text}, or {instead}"
-    if guard.call:
-        return f"PyTorch traces {guard.call} for one size alone: {instead}, and deploy once for each size"
+    call = guard.call or ("torch.vmap" if "vmap(" in guard.line else "")
+    if call:
+        return f"PyTorch traces {call} for one size alone: {instead}, and deploy once for each size"
     return f"{_change(guard, len(violation.allowed))}, or {instead}"
 
 

@@ -91,6 +91,8 @@ class KnownValues(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         options = dict(kwargs or {})
+        if torch.compiler.is_dynamo_compiling():  # in the bodies of torch.cond and loops, which torch.compile reads
+            return func(*args, **options)
         if func in _ASKS and (known := self._found(args[0])) is not None:
             self._asked |= {name: line_of(frames()) for name in known.names if name not in self._asked}
             with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.no_grad():
@@ -134,6 +136,8 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _storage(tensor: Tensor) -> int:
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # of torch.vmap and torch.func: it has none itself
+        tensor = torch._C._functorch.get_unwrapped(tensor)
     return int(tensor.untyped_storage()._cdata)
 
 

@@ -33,6 +33,7 @@ from .program import input_sizes
 from .rewrites import SizeIndependentCalls
 from .size_numbers import sizes_stay_numbers
 from .size_texts import SizeTexts
+from .transforms import without_transforms
 from .unsolved import unsolved
 
 
@@ -149,6 +150,8 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
             stack.enter_context(errors)
             shapes = for_signature(module, dynamic)
             program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+        with quiet():
+            program = without_transforms(target.name, program)
     except Exception as error:  # the user's forward and torch may raise anything
         failure = error
     larger = guards.larger_sizes(target.axes)

@@ -96,7 +96,26 @@ GATED: list[Node] = [
     ("Conv", "y", ["c", "wide"]),
 ]
 ALONE: list[Node] = [("Relu", "a", ["x"]), ("MaxPool", "b", ["a"]), ("Add", "c", ["b", "a"]), ("Conv", "y", ["c", "w"])]
+BRANCHED: list[Node] = [
+    ("Conv", "first", ["x", "w"]),
+    ("Relu", "a", ["first"]),
+    ("Conv", "second", ["a", "w"]),
+    ("ReduceMax", "most", ["second"]),
+    ("Cast", "is", ["most"]),
+    ("If", "y", ["is"]),
+]
+
+
+def _body(operator: str) -> onnx.GraphProto:
+    """A body that reads "a" of the graph around it."""
+    found = helper.make_tensor_value_info(f"{operator} of a", TensorProto.FLOAT, None)
+    return helper.make_graph([helper.make_node(operator, ["a"], [found.name], name=found.name)], operator, [], [found])
+
+
 ATTRIBUTES = {
+    "ReduceMax": {"keepdims": 0},
+    "Cast": {"to": TensorProto.BOOL},
+    "If": {"then_branch": _body("Relu"), "else_branch": _body("Neg")},
     "MaxPool": {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]},
     "Concat": {"axis": 1},
     "Split": {"axis": 1},
@@ -173,8 +192,10 @@ def model_of(low: PlacedGraph) -> onnx.ModelProto:
         (GATED, {("a", "x"), ("b", "x"), ("both", "a"), ("both", "b"), ("c", "both"), ("y", "c")}),
         # no product has a part in what it reads
         (ALONE, {("y", "c")}),
+        # a body stays in float32, whatever it reads
+        (BRANCHED, {("first", "x"), ("second", "a"), ("most", "second")}),
     ],
-    ids=["residual", "down", "squeeze", "silu", "pooled", "split", "turned", "head", "gated", "alone"],
+    ids=["residual", "down", "squeeze", "silu", "pooled", "split", "turned", "head", "gated", "alone", "branched"],
 )
 def test_pairs_stand_where_tensors_cross_and_nowhere_else(
     tmp_path: Path, nodes: list[Node], wanted: set[tuple[str, str]]

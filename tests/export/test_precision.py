@@ -280,17 +280,19 @@ def test_nodes_of_a_graph_without_modules_stay_in_float32_by_name(tmp_path: Path
 def test_a_body_is_the_same_whatever_was_inferred_about_its_values(tmp_path: Path) -> None:
     """As that of torch.nn.EmbeddingBag, whose outputs have an empty type, which onnx-ir leaves out."""
 
-    def body(name: str, operator: str) -> onnx.GraphProto:
+    def body(name: str, operator: str, reads: str) -> onnx.GraphProto:
         result = onnx.ValueInfoProto(name=name, type=onnx.TypeProto())
-        return helper.make_graph([helper.make_node(operator, ["x"], [name], name=name)], name, [], [result])
+        return helper.make_graph([helper.make_node(operator, [reads], [name], name=name)], name, [], [result])
 
-    def model(operator: str) -> onnx.ModelProto:
+    def model(operator: str, reads: str = "conv") -> onnx.ModelProto:
         nodes = [
             helper.make_node("Conv", ["x", "w"], ["conv"], name="conv"),
             helper.make_node("ReduceMax", ["conv"], ["most"], name="most", keepdims=0),
             helper.make_node("Cast", ["most"], ["is"], name="is", to=TensorProto.BOOL),
             helper.make_node(
-                "If", ["is"], ["y"], then_branch=body("a", operator), else_branch=body("b", "Abs"), name="if"
+                *("If", ["is"], ["y"], "if"),
+                then_branch=body("a", operator, reads),
+                else_branch=body("b", "Abs", "x"),
             ),
         ]
         return small_model(nodes, {"x": [1, 4, 8, 8]}, {"y": [1, 4, 8, 8]}, {"w": np.ones((4, 4, 1, 1), np.float32)})
@@ -301,5 +303,6 @@ def test_a_body_is_the_same_whatever_was_inferred_about_its_values(tmp_path: Pat
     onnx.save(inferred, graph.path)
     low = lower(graph, "fp16", tmp_path)
     assert "conv" in low.lowered
-    with pytest.raises(CheckFailed, match=r"node if \(If\) is If or has other attributes"):
-        check_precision(model("Neg"), low.graph.path, frozenset(low.lowered), "fp16")
+    for other in (model("Neg"), model("Exp", reads="x")):
+        with pytest.raises(CheckFailed, match=r"node if \(If\) is If or has other attributes"):
+            check_precision(other, low.graph.path, frozenset(low.lowered), "fp16")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -113,3 +115,20 @@ def test_complex_weights_that_are_not_finite_are_named() -> None:
     with torch.no_grad():
         module.weight[0, 1] = complex(1, float("nan"))
     assert "weight has 1 of 4 numbers that are not finite" in Hidden().findings(module)[0]
+
+
+class Branched(nn.Module):
+    def __init__(self, above: float) -> None:
+        super().__init__()
+        self.above = above
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = torch.cond(x.sum() > self.above, lambda x: x.sin(), lambda x: x.cos(), (x,))
+        return found
+
+
+def test_a_side_that_no_case_takes_is_named() -> None:
+    found = findings(Branched(above=1e9))
+    assert len(found) == 1
+    assert re.match(r"torch\.cond at .*test_hidden.py:\d+ .* finds its condition False in every case, so its", found[0])
+    assert findings(Branched(above=0.0)) == []

@@ -113,3 +113,19 @@ def test_what_was_written_to_is_no_longer_known() -> None:
         written = copied[0] > 0
         assert known._found(module.shares[0] > 0)
         assert known._found(written) is None
+
+
+class Branches(Own):
+    """A function of the user's beside torch.cond, as torch.compile reads it: its cells are not filled yet."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def large(x: torch.Tensor) -> torch.Tensor:
+            return torch.where(x > 0, x > 0.5, x < -0.5) * self.shares[0]
+
+        return torch.cond(x.mean() > 0, large, lambda x: x.sigmoid(), (x,))
+
+
+def test_a_condition_on_values_is_written_by_torch_cond(tmp_path: Path) -> None:
+    target = from_module(Branches(), torch.ones(2, 3, 4, 4), dynamic="batch=1:2:4")
+    trace(target, target.build(), tmp_path / "model.onnx", opset=17)
+    assert "If" in [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from attn2trt.export.trace.rewrites import antialiased, arctangents, attention, cross_entropy, fourier, scattering
+from attn2trt.export.trace.rewrites import (
+    antialiased,
+    arctangents,
+    assigned,
+    attention,
+    cross_entropy,
+    fourier,
+    scattering,
+)
 from attn2trt.export.trace.rewrites.calls import bound
 from attn2trt.export.trace.rewrites.folding import fold
 from attn2trt.export.trace.rewrites.grids import linspace
@@ -230,3 +239,37 @@ def test_smoothed_labels_take_the_arguments_that_came_before_reduction(old: dict
     names, rewrite = cross_entropy.REWRITES[F.cross_entropy]
     found = rewrite(bound(names, (scores, labels), {"label_smoothing": 0.1, **old}))
     torch.testing.assert_close(found, F.cross_entropy(scores, labels, label_smoothing=0.1, **old))
+
+
+MASK = torch.tensor([[True, False, True], [False, True, True]])
+ALL = slice(None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "index", "value"),
+    [
+        ((3, 4), MASK[0], 2.0),
+        ((2, 3), MASK, torch.tensor(2.0)),
+        ((2, 3), MASK, torch.ones(1)),
+        ((2, 3, 4), MASK, torch.arange(4.0)),
+        ((2, 3, 4), MASK, torch.arange(4.0)[None]),
+        ((2, 3, 5, 4), MASK, torch.arange(20.0).reshape(5, 4)),
+        ((5, 2, 3), (ALL, MASK), -math.inf),
+        ((5, 4, 3), (..., MASK[0]), 1),
+        ((5, 2, 3, 4), (..., MASK, ALL), torch.arange(4.0)),
+        ((2, 3, 4), (MASK, ...), torch.arange(4.0)),
+    ],
+)
+def test_what_a_mask_is_given_is_pytorchs(shape: tuple[int, ...], index: Any, value: Any) -> None:
+    found, expected = torch.zeros(shape), torch.zeros(shape)
+    expected[index] = value
+    assert assigned.assign({"input": found, "index": index, "value": value}) is found
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [(MASK, torch.ones(4, 4)), (0, 1.0), ((0, MASK[0]), 1.0), ((MASK, torch.tensor([0, 1, 2, 3])), 1.0), (None, 1.0)],
+)
+def test_another_assignment_is_left_as_it_is(index: Any, value: Any) -> None:
+    assert assigned.assign({"input": torch.zeros(2, 3, 4), "index": index, "value": value}) is None
