@@ -53,7 +53,9 @@ def image_paths(
         )
     files = images_in(require_readable(folder, "a folder of photographs", option=option, kind="folder"))
     if not files:
-        raise InputError(f"received '{folder}' with no image in it; expected files ending in {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"received {option} '{folder}' with no image in it; expected files ending in {', '.join(SUFFIXES)}"
+        )
     rows = taker.resolve(sizes)[0]
     groups = [
         tuple(files[(start + row) % len(files)] for row in range(rows)) for start in range(0, len(files), max(rows, 1))

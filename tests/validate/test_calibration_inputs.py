@@ -108,5 +108,5 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     ):
         found(tmp_path / "list.txt")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"no image in it"):
+    with pytest.raises(InputError, match=r"received --calibrate .* with no image in it"):
         found(tmp_path / "empty")
