@@ -1,4 +1,4 @@
-"""Modules that cannot be traced, TorchScript and weights made for inference alone, and programs of torch.export."""
+"""Modules that cannot be traced, TorchScript, weights without a shape or for inference alone, and exported programs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def check_traceable(module: nn.Module, line: str = "") -> None:
                 f"nn.Module {part.original_name} itself, not what torch.jit.script, trace or load returned"
             )
         for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+            if torch.nn.parameter.is_lazy(tensor):
+                raise ModuleRefused(
+                    f"received {f'{path}.{name}'.lstrip('.')} of a {type(part).__name__}{at}, whose shape its first input "
+                    "decides; expected weights that have one; return the module after a call on an example"
+                )
             if tensor.is_inference():
                 raise ModuleRefused(
                     f"received {f'{path}.{name}'.lstrip('.')}, which was made in torch.inference_mode(){at}; expected "

@@ -184,11 +184,16 @@ def for_inference() -> nn.Module:
     return module.eval()
 
 
+def never_called() -> nn.Module:
+    return nn.Sequential(nn.ReLU(), nn.LazyConv2d(4, 1))
+
+
 FACTORIES = {
     scripted: "TorchScript module at .*made of Recurrent.*give the nn.Module Recurrent itself",
     traced: "TorchScript module at .*made of Conv2d.*give the nn.Module Conv2d itself",
     scripted_inside: "TorchScript module in 1 at .*give the nn.Module Conv2d itself",
     for_inference: r"received weight, which was made in torch.inference_mode\(\) at .*outside of that block",
+    never_called: r"received 1\.weight of a LazyConv2d at .*return the module after a call on an example",
 }
 
 
@@ -202,7 +207,7 @@ def test_a_module_that_cannot_be_traced_is_refused_with_the_line_that_returned_i
         attn2trt.deploy(f"py:test_refusals:{factory.__name__}", shapes=["2x4x8x8"], out=tmp_path / "refused")
     assert "tests/test_refusals.py:" in str(caught.value)
     module = factory()
-    with pytest.raises(InputError, match=r"expected (Python|weights that can be traced)"):
+    with pytest.raises(InputError, match=r"expected (Python|weights that (can be traced|have one))"):
         attn2trt.deploy(module, IMAGE, out=tmp_path / "refused")
     assert list(tmp_path.iterdir()) == []
 
