@@ -25,8 +25,8 @@ def check_traceable(module: nn.Module, line: str = "") -> None:
         for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
             if torch.nn.parameter.is_lazy(tensor):
                 raise ModuleRefused(
-                    f"received {f'{path}.{name}'.lstrip('.')} of a {type(part).__name__}{at}, whose shape its first input "
-                    "decides; expected weights that have one; return the module after a call on an example"
+                    f"received {f'{path}.{name}'.lstrip('.')} of a {type(part).__name__}{at}, whose shape its first "
+                    "input decides; expected weights that have one; return the module after a call on an example"
                 )
             if tensor.is_inference():
                 raise ModuleRefused(

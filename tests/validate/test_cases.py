@@ -202,7 +202,7 @@ def test_images_fit_any_channel_count(folder: Path) -> None:
 
 
 def test_bad_image_folders_are_one_line_errors(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    with pytest.raises(InputError, match="received --inputs .* with no image in it"):
+    with pytest.raises(InputError, match=r"received --inputs .* with no image in it"):
         make_cases([X], AXES, images=tmp_path_factory.mktemp("empty"))
     with pytest.raises(
         InputError, match=r"received --inputs .*missing, which is not there; expected a folder of photographs"
