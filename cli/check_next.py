@@ -45,6 +45,9 @@ def _if_it_is_another_module(checked: CheckedModel, check: str, weights: Sequenc
     shapes = ["x".join(map(str, spec.resolve(sizes))) for spec in checked.inputs]
     shape = ["--shape", *shapes] if len(shapes) == 1 and shapes[0] else []
     module = " ".join(["attn2trt deploy", shlex.quote(checked.against), *shape, *weights])
+    failed = checked.verdict.first_failure
+    if failed is not None and failed.loses_too_much:
+        return [f"{module} --precision {failed.stage.precision}   names the modules that lose most in it"]
     lines = [f"{module}   the module exported anew, and judged"]
     if not {"--checkpoint", "--pretrained"} & {*weights} and _may_be_weights(checked):
         lines.insert(0, f"{check} --checkpoint weights.safetensors   with the weights that the file has")

@@ -26,6 +26,7 @@ PAGES = [
     ("localize", "localize", "localize"),
     ("pipeline", "pipeline", "pipeline"),
     ("precision_search", "precision_search", "auto"),
+    ("quantised_files", "quantised_files", "quantised_files"),
     ("statuses", "statuses", "statuses"),
     ("sweep", "sweep", "sweep"),
     ("tensorrt_builds", "tensorrt_builds", "tensorrt_builds"),

@@ -22,8 +22,7 @@ from .float64 import BatchStatistics, NoSuchImage, Overlap, float64_mode
 from .half_precision import mark_inputs
 from .hidden import GATES, Hidden
 from .last_digits import last_digits_mode
-from .lower import Lower
-from .placed import Placed
+from .lower import InGraph, Lower
 from .plain_kernels import plain_kernels_mode
 
 if TYPE_CHECKING:
@@ -140,8 +139,8 @@ class Eager:
 
     def run_lower(self, feeds: Feeds, case: Case, lower: Lower, draw: int) -> Outputs:
         """Outputs by name of a float32 run that loses what a lower precision does."""
-        if isinstance(lower, Placed):
-            return _in_types(lower.outputs(feeds, draw), case, lower.io)
+        if isinstance(lower, InGraph):
+            return _in_types(lower.outputs(feeds, draw, lambda: self.run(feeds, case)), case, lower.io)
         self._inside.clear()
         run = self._run_noted if draw == lower.draws[0] else self._run
         outputs = run(feeds, case, lower.mode(self.module, self.inside, draw))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from .arrays import Arrays
 
 
 class Lower(Protocol):
@@ -41,3 +44,17 @@ class Lower(Protocol):
         ``path`` returns the path of the part that runs.
         """
         ...
+
+
+class InGraph(ABC):
+    """A precision that is measured in a graph: what it rounds has no place in a module."""
+
+    precision: str
+
+    @abstractmethod
+    def outputs(self, feeds: Arrays, draw: int, of_module: Callable[[], Arrays]) -> Arrays:
+        """Return the outputs of one run by name; ``of_module`` gives those of the module in float32."""
+
+    def mode(self, _module: nn.Module, _path: Callable[[], str], _draw: int) -> Any:
+        """Raise ValueError: the graph is run, not the module."""
+        raise ValueError(f"{self.precision} is measured in the graph")

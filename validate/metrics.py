@@ -75,6 +75,7 @@ class Reference:
         single: The floors of float32, if ``floors`` are another precision's.
         choices: Those among places in the truth, if rounding can change one.
         run: Gives the truth of other inputs of the case, as long as the next one is not asked for.
+        why_not_lower: By precision, the reason why its floors could not be measured.
     """
 
     outputs64: dict[str, Array]
@@ -89,6 +90,7 @@ class Reference:
     single: Mapping[str, Floor] | None = None
     choices: Sequence[Choice] = ()
     run: Callable[[dict[str, Array]], dict[str, Array]] | None = field(default=None, repr=False)
+    why_not_lower: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unsettled(self) -> dict[str, npt.NDArray[np.bool_]]:
@@ -103,8 +105,10 @@ class Reference:
 
     def why_unmeasured(self, precision: Precision) -> str:
         """Return why a precision has no floors here, "" if it has."""
-        is_known = precision is FLOAT32 or precision.name in self.lower
-        return "" if is_known else f"what {self.source} loses in {precision.words} was not measured"
+        if precision is FLOAT32 or precision.name in self.lower:
+            return ""
+        why = self.why_not_lower.get(precision.name)
+        return f"what {self.source} loses in {precision.words} was not measured" + (f": {why}" if why else "")
 
     def is_kept(self, name: str) -> bool:
         """Return True if float32 keeps the output of this name, whatever is met on the way to it."""

@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.graph_io import FLOAT32
 from ..core.module_path import is_within
+from .lower import InGraph
 from .onnx_reference.rounding import Rounding
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from .arrays import Arrays
     from .onnx_reference.evaluator import Evaluator
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placed(InGraph):
     """A precision to measure in a graph.
 
     Attributes:
@@ -44,8 +43,8 @@ class Placed:
     draws: tuple[int, ...] = (0, 1, 2, 3)
     io: str = FLOAT32
 
-    def outputs(self, feeds: Arrays, draw: int) -> Arrays:
-        """Return the outputs of one run by name."""
+    def outputs(self, feeds: Arrays, draw: int, of_module: Callable[[], Arrays]) -> Arrays:
+        """Return the outputs of one run by name; the module is not run."""
         from .onnx_reference.references import DRAWS
 
         state = self.graph.stat()
@@ -67,10 +66,6 @@ class Placed:
         rounding = self.rounding
         half, levels, tensors = kept(rounding.half), kept(rounding.levels), kept(rounding.tensors)
         return replace(self, rounding=replace(rounding, half=half, levels=levels, tensors=tensors))
-
-    def mode(self, _module: nn.Module, _path: Callable[[], str], _draw: int) -> Any:
-        """Raise ValueError: the graph is run, not the module."""
-        raise ValueError(f"{self.precision} is measured in the graph")
 
 
 @functools.lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.precision import FLOAT32, LOWER, Precision
+from ..errors import CheckFailed, MissingRequirement
 from .arrays import Array
 from .cases import Case
 from .choice import Choice
@@ -58,13 +59,30 @@ def references(
         single.held = double.levels  # float32's own: of a quantiser's levels, which one a rounding tips it to is chance
         measured = _Measured(single, double, case, truth, double.choices, hidden)
         rounded, floors, open_choices = measured.float32()
-        found = {one.precision: measured.lower(one) for one in lower}
-        lowered = {precision: own for precision, (own, _) in found.items()}
-        open_choices = next(filter(None, (open_choices, *(chosen for _, chosen in found.values()))), [])
+        lowered: dict[str, dict[str, Floor]] = {}
+        why_not: dict[str, str] = {}
+        for one in lower:
+            try:
+                lowered[one.precision], chosen = measured.lower(one)
+            except (CheckFailed, MissingRequirement) as error:  # by the graph in which it is measured
+                why_not[one.precision] = str(error)
+            else:
+                open_choices = open_choices or chosen
         rounded = {name: _narrowed(value, case.narrow.get(name)) for name, value in rounded.items()}
         rows = () if truths.why_not else row_outputs(measured.again, case.feeds, case, truth)
         run = partial(double.run, case=case, watched=False)
-        yield Reference(truth, rounded, floors, largest, rows, lowered, truths.why_not, choices=open_choices, run=run)
+        yield Reference(
+            truth,
+            rounded,
+            floors,
+            largest,
+            rows,
+            lowered,
+            truths.why_not,
+            choices=open_choices,
+            run=run,
+            why_not_lower=why_not,
+        )
 
 
 def _narrowed(value: Array, dtype: str | None) -> Array:

@@ -101,6 +101,12 @@ class StageResult:
         return any(not found.passed and found.which not in _FORMS for _, found in self.comparisons)
 
     @property
+    def loses_too_much(self) -> bool:
+        """True if it fails by the budget of its precision alone: the numbers are right, and have too few bits."""
+        failed = {found.which for _, found in self.comparisons if not found.passed}
+        return self.stage.precision != FP32 and failed == {"budget"}
+
+    @property
     def worst_ratio(self) -> float:
         """Return the largest ratio, in floors; 0 if nothing was compared."""
         return max((found.ratio for _, found in self.comparisons), default=0.0)

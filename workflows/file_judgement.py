@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..core.graph import ModelGraph, OnnxGraph
 from ..core.graph_io import FLOAT32
-from ..core.precision import CAST, FP32, PRECISIONS, on_levels_of
+from ..core.precision import CAST, FP32, PRECISIONS, QUANTISED, on_levels_of
 from ..core.preprocessing import Preprocessing
 from ..core.progress import StageTimes
 from ..core.tensor_spec import Axis, TensorSpec, optima
@@ -21,9 +21,11 @@ from ..export.precision import LowPrecisionGraph
 from ..modules.packages import require
 from ..validate.cases import Case, make_cases
 from ..validate.far_numbers import foreign_numbers
+from ..validate.onnx_reference.isolated import IsolatedEvaluator
 from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import GraphStages
 from ..validate.stages.stage import ORT_PLAIN, lower_stages
+from ..validate.stored_levels import StoredLevels
 from ..validate.verdict import StageResult, not_checked, refused
 from .judgement import GraphJudge, Judgement
 from .module_inputs import inputs_in_order, outputs_in_order, require_inputs
@@ -116,11 +118,6 @@ class FileJudge:
         if own != FP32 and precision not in on_levels_of(own):
             able = f"but {' or '.join(on_levels_of(own))} " if on_levels_of(own) else ""
             return f"the file computes in {PRECISIONS[own].words} itself: nothing {able}is made of it; leave it out"
-        if own != FP32 and self.module is not None and not self.has_own_levels:
-            return (
-                f"the module has not the levels of the file, so that what {PRECISIONS[own].words} loses of it is not "
-                "known; leave --against or this precision out"
-            )
         if self.module is not None and self.request.keep_fp32:
             return (
                 "--keep-fp32 names nodes of the file, and --against takes the rounding of a module without nodes; "
@@ -204,7 +201,18 @@ class FileJudge:
             return GraphTruth(self.model, self.weights.seed, self.seconds, stack)
         seed, graph = self.weights.seed, self.model.graph
         graph = replace(graph, outputs=outputs_in_order(self.module, graph.outputs, self.cases()[0], seed))
-        return ModuleTruth(self.module, graph, seed, self.has_own_levels)
+        return ModuleTruth(self.module, graph, seed, self.has_own_levels, self._stored_levels(stack))
+
+    def _stored_levels(self, stack: ExitStack) -> StoredLevels | None:
+        """Return the levels of a quantised file whose module has none."""
+        graph = self.model.exported
+        if graph.precision not in QUANTISED or self.has_own_levels:
+            return None
+        double, single = (
+            stack.enter_context(IsolatedEvaluator(graph.path, dtype, seconds=self.seconds))
+            for dtype in ("float64", "float32")
+        )
+        return StoredLevels(graph.precision, double, single)
 
 
 def build_against(

@@ -136,7 +136,7 @@ class GraphJudge:
     def _locate(self) -> Locate:
         if self.module is not None:
             return locate_module(self.module, self.cases)
-        return locate_node(self.model.exported.path, self.truth.module)
+        return locate_node(self.model.exported.path, None if self.truth.own_levels else self.truth.module)
 
     def _hidden(self, hidden: Hidden) -> list[str]:
         module = self.truth.module

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..validate.lower import Lower
     from ..validate.metrics import Reference
+    from ..validate.stored_levels import StoredLevels
 
 Lowered = Mapping[str, LowPrecisionGraph]  # graphs of lower precisions, by precision
 Truths = Iterator[tuple[Case, "Reference | Exception"]]
@@ -58,12 +59,14 @@ class ModuleTruth:
         graph: The graph that is held against it.
         seed: Draws the noise of the floors.
         own_levels: The graph has 8-bit levels, and they are those of the module.
+        stored: The levels of a graph whose module has none.
     """
 
     module: nn.Module
     graph: OnnxGraph
     seed: int
     own_levels: bool
+    stored: StoredLevels | None = None
 
     def open(self, cases: Sequence[Case], lowered: Lowered, hidden: Hidden) -> tuple[Truths, Runs]:
         """Return what computes the truth of each case with all floors, and what gives it with other choices."""
@@ -71,7 +74,7 @@ class ModuleTruth:
         from ..validate.reference import references
         from ..validate.unrounded import Unrounded
 
-        lower = [*self._own_floor(), *(floor_of(low) for low in lowered.values())]
+        lower = [*self._own_floor(), *map(self._floor_of, lowered.values())]
         names = [spec.name for spec in self.graph.outputs]
         found = references(self.module, cases, names, seed=self.seed, hidden=hidden, lower=lower)
         # what is lost between levels that are given
@@ -85,7 +88,15 @@ class ModuleTruth:
 
         if self.graph.precision in CAST:
             return [Half(self.graph.precision)]
+        if self.stored is not None:
+            return [self.stored]
         return [Unrounded(self.graph.precision)] if self.own_levels else []
+
+    def _floor_of(self, low: LowPrecisionGraph) -> Lower:
+        """Return what a graph that was made of this one loses."""
+        if self.stored is None:
+            return floor_of(low)
+        return replace(self.stored, precision=low.precision, rounding=_rounding(low, self.graph), io=low.graph.io)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from cli_run import refused
 from cli_run import run as run_command
 from foreign_files import convolution, model, plan, saved
 from onnx import helper
+from quantised_gate import Gate, quantised
 
 from attn2trt.cli.main import main
 from attn2trt.engines.tensorrt.flavours import TENSORRT
@@ -63,6 +64,15 @@ def test_it_ends_with_what_to_do_next(path: Path, tmp_path: Path, monkeypatch: p
     assert result.exit_code == 1
     assert f" next attn2trt check {path} --against net.py:other --checkpoint weights.safetensors " in shown
     assert " attn2trt deploy net.py:other --shape 2x3x8x8 " in shown
+
+
+def test_8_bits_that_lose_too_much_are_no_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = saved(quantised(Gate()), tmp_path / "model.onnx")
+    (tmp_path / "gate.py").write_text("from quantised_gate import Gate\n")
+    monkeypatch.chdir(tmp_path)
+    shown = " ".join(run(file, *NONE, "--against", "gate.py:Gate", "--max-error", "1e-4").stdout.split())
+    assert "next attn2trt deploy gate.py:Gate --shape 2x3x8x8 --precision int8 names the modules" in shown
+    assert "--checkpoint" not in shown
 
 
 def test_other_weights_are_offered_where_they_may_mend_it(

@@ -85,10 +85,10 @@ def test_the_floor_has_the_levels_of_each_reader_and_half_precision(bundle: Bund
     coarse = Rounding(tensors={add.name: {add.input[0]: 0.5}}, dtype="int8")
     lower = Placed(INT8_FP16, bundle.model_path, coarse, {add.name: ("",)})
     for draw in lower.draws:
-        found = lower.outputs(feeds, draw)
+        found = lower.outputs(feeds, draw, dict)
         assert found.keys() == plain.keys()
         assert not np.allclose(*found.values(), *plain.values(), atol=1e-2)
-    assert np.array_equal(*lower.without([""]).outputs(feeds, 0).values(), *plain.values())
+    assert np.array_equal(*lower.without([""]).outputs(feeds, 0, dict).values(), *plain.values())
     assert not lower.only(["head"]).rounding.tensors
     with pytest.raises(ValueError, match="measured in the graph"):
         lower.mode(nn.Identity(), str, 0)
@@ -101,10 +101,10 @@ def test_a_graph_that_was_replaced_is_read_again(bundle: Bundle, tmp_path: Path)
     model = onnx.load(str(bundle.model_path))
     onnx.save(model, str(path))
     lower = Placed(INT8_FP16, path, Rounding())
-    (before,) = lower.outputs(feeds, 0).values()
+    (before,) = lower.outputs(feeds, 0, dict).values()
     for tensor in model.graph.initializer:
         if len(tensor.dims) == 4:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(2), tensor.name))
     onnx.save(model, str(path))
-    (after,) = lower.outputs(feeds, 0).values()
+    (after,) = lower.outputs(feeds, 0, dict).values()
     assert not np.allclose(before, after)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...core.precision import Precision
 from ..arrays import Arrays
 from ..boundaries import Opener
 from ..cases import Case
@@ -46,6 +47,14 @@ class Elsewhere(Location):
 
     def __str__(self) -> str:
         return f"the runtime computes what the graph says, and the graph is not {self.detail}"
+
+
+@dataclass(frozen=True)
+class AnotherFunction(Location):
+    """An error of a file below float32 that is no rounding: without any, it is another function than the module."""
+
+    def __str__(self) -> str:
+        return f"without its rounding, {self.detail}"
 
 
 class TruthSession:
@@ -101,3 +110,11 @@ def locate_node(
     names = [node.name for node in onnx.load(str(graph), load_external_data=False).graph.node]
     position = names.index(found.node) if found.node in names else -1
     return NodeLocation(**{part.name: getattr(found, part.name) for part in fields(found)}, position=position)
+
+
+def locate_module_lost(graph: Path, precision: Precision, case: Case, module: nn.Module) -> Location:
+    """Return the first module whose output a file below float32 does not hold, its own rounding left out."""
+    from .held import held_without_rounding
+
+    found = held_without_rounding(module, graph, precision, case)
+    return AnotherFunction.of("", None, None, 0.0, found or "it holds no output of a module to compare")

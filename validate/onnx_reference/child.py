@@ -15,6 +15,8 @@ from .evaluator import Evaluator
 from .rounding import Rounding
 from .selections import FAR, PLACES, Choices, Given, Moved, to_arrays
 
+_HOW = ("shown", "draw", "as_written", "rounds", "is_plain", "ends", "moves_levels")
+
 
 def main(options: str) -> None:
     """Answer every message with the values of a run, until the parent closes the channel."""
@@ -29,7 +31,7 @@ def main(options: str) -> None:
 
     def answer(header: Mapping[str, Any], arrays: Arrays) -> tuple[Mapping[str, Any], Arrays]:
         rounding = None if header["rounding"] is None else Rounding(**header["rounding"])
-        how = {name: header[name] for name in ("shown", "draw", "as_written", "rounds", "is_plain")}
+        how = {name: header[name] for name in _HOW}
         allowed = [arrays.pop(FAR.format(number)) for number in range(header["moves"])]
         places = {line: arrays.pop(PLACES.format(line)) for line in header["given"]}
         notes_levels = bool(header["rounds"])

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.nodes import bodies, nodes
+from ...core.nodes import bodies, constants, nodes
+from ...core.operators import DEQUANTIZE_LINEAR
 from ...errors import CheckFailed, MissingRequirement, typed_line
 from ..arrays import Array, Arrays
 from ..last_digits import EPSILON, OFTEN, SEED, SELDOM, TABLE
 from .float_types import half_values, retype, type_name
 from .floats import is_float, magnitude, rounded
 from .kernels import replacements
+from .levels import Ends, within_half_a_step
 from .plain_kernels import Manner
 from .rounding import Rounding, levelled
 from .tf32 import shortening
@@ -55,6 +57,8 @@ class Evaluator:
         self._declared = {value.name: type_name(value) for value in (*model.graph.input, *model.graph.output)}
         self.outputs = [value.name for value in model.graph.output]
         self._half = half_values(model)
+        self._stored = {name: place for place, name in enumerate(constants(model.graph))}
+        self._levels_draw: int | None = None
         beside = weights_beside(model, path.parent, self.dtype)
         retype(model, dtype)
         self._inner = ReferenceEvaluator(model, new_ops=replaced)
@@ -81,20 +85,24 @@ class Evaluator:
         as_written: bool = False,
         rounds: bool = False,
         is_plain: bool = False,
+        ends: Ends = "all",
+        moves_levels: int | None = None,
         around: Around | None = None,
     ) -> Arrays:
         """Return the outputs and the values ``shown`` by name.
 
         A ``draw`` moves last digits; without one the run has those of NumPy. ``as_written`` rounds what the graph has
         in half precision and what it quantises, and ``rounds`` what it quantises alone; ``rounding`` rounds what it
-        does not. ``is_plain`` has plain kernels.
+        does not. ``is_plain`` has plain kernels. ``ends`` are those at which levels that are not rounded cut
+        values off, and ``moves_levels`` has stored levels anywhere within half a step, others for each number.
         ``around`` computes each node with what would have computed it.
 
         Raises CheckFailed naming the node that cannot be computed, and MissingRequirement for one that float64 is only
         claimed for.
         """
         rounds = as_written or rounds or (rounding is not None and rounding.rounds)
-        self._manner.rounds, self._manner.is_plain = rounds, is_plain
+        self._manner.rounds, self._manner.is_plain, self._manner.ends = rounds, is_plain, ends
+        self._levels_draw = moves_levels
         self._rounded = self._half if as_written else {}
         in_float32 = rounding is None and not as_written
         digits = None if draw is None else _Digits(draw, OFTEN if in_float32 else SELDOM)
@@ -134,6 +142,8 @@ class Evaluator:
 
     def _read(self, node: onnx.NodeProto, place: int, name: str, values: dict[str, Any], how: Rounding | None) -> Any:
         value = values[name]
+        if self._levels_draw is not None and place == 0 and node.op_type == DEQUANTIZE_LINEAR and name in self._stored:
+            return self._moved_level(node, values)
         if how is None or not isinstance(value, np.ndarray) or not is_float(value):
             return value
         if node.name in self._products:
@@ -141,6 +151,15 @@ class Evaluator:
             return self._shorten(value) if is_operand else value
         value = levelled(node.name, place, name, value, how)
         return rounded(value, how.half[node.name]) if node.name in how.half else value
+
+    def _moved_level(self, node: onnx.NodeProto, values: dict[str, Any]) -> Array:
+        """Return the stored levels that a DequantizeLinear reads, moved by the draw of this run."""
+        import onnx
+
+        stored, scale, *zero = (values[name] for name in node.input)
+        rng = np.random.default_rng([self._levels_draw or 0, self._stored[node.input[0]]])
+        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        return within_half_a_step(stored, scale, zero[0] if zero else None, rng, **attributes)
 
     def _computed(
         self, position: int, node: onnx.NodeProto, operator: Any, values: dict[str, Any], given: Sequence[Any]

@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ...engines.child import ANSWER_SECONDS, Child
 from ..arrays import Array, Arrays
 from ..choice import Choice
+from .levels import Ends
 from .rounding import Rounding
 from .selections import FAR, PLACES, from_arrays
 
@@ -44,6 +46,8 @@ class IsolatedEvaluator(Child):
         as_written: bool = False,
         rounds: bool = False,
         is_plain: bool = False,
+        ends: Ends = "all",
+        moves_levels: int | None = None,
         notes_choices: bool = False,
         moved: tuple[Sequence[Array], int] | None = None,
         given: Mapping[str, Array] | None = None,
@@ -56,8 +60,8 @@ class IsolatedEvaluator(Child):
         Levels are choices in a run that ``rounds``; of those, the ``kept`` have their scores.
         """
         how = None if rounding is None else asdict(rounding)
-        header = {"shown": [*shown], "draw": draw, "rounding": how, "as_written": as_written, "is_plain": is_plain}
-        header["rounds"] = rounds
+        header: dict[str, Any] = {"shown": [*shown], "draw": draw, "rounding": how, "as_written": as_written}
+        header |= {"rounds": rounds, "is_plain": is_plain, "ends": ends, "moves_levels": moves_levels}
         allowed, moved_draw = ((), None) if moved is None else moved
         notes_choices = notes_choices or given is not None
         header |= {"notes_choices": notes_choices, "moved": moved_draw, "moves": len(allowed)}

@@ -88,7 +88,7 @@ def _of_manner(manner: Manner) -> Iterator[type]:
         return windows.convolve(*given, **attributes, is_plain=manner.is_plain)
 
     def quantize(*given: Any, **attributes: Any) -> Any:
-        return levels.quantize_linear(*given, **attributes, rounds=manner.rounds)
+        return levels.quantize_linear(*given, **attributes, rounds=manner.rounds, ends=manner.ends)
 
     def batch_norm(x: Any, *given: Any, **attributes: Any) -> Any:
         return formulas.batch_norm(x, *given, **attributes, is_plain=manner.is_plain and x.dtype == np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,14 +14,27 @@ if TYPE_CHECKING:
     import onnx
 
 
-def quantize_linear(x: Array, scale: Array, zero: Array | None = None, *, rounds: bool, **attributes: Any) -> Array:
+# The ends of levels beyond which a value is cut off: all; those of levels that begin at zero, as an activation gives
+# them; zero itself. Quantisers leave an activation out if the levels end where it does.
+Ends = Literal["all", "from zero", "zero"]
+# What a graph may be without its levels: a range that begins at zero ends at an activation's end, as that of ReLU6, or
+# where calibration put it. The graph does not tell which.
+WITHOUT_LEVELS: tuple[Ends, ...] = ("from zero", "zero")
+
+
+def quantize_linear(
+    x: Array, scale: Array, zero: Array | None = None, *, rounds: bool, ends: Ends = "all", **attributes: Any
+) -> Array:
     """QuantizeLinear, in the type of ``x``; unless it ``rounds``, the fractions between the levels are kept.
 
-    A value beyond the levels is cut off either way: quantisers leave a ReLU out if levels begin at zero.
+    A value beyond the levels is cut off at their ``ends``, all or some; only what has fractions goes beyond an end.
     """
     shaped = _shaper(x, attributes)
     offset = np.zeros((), x.dtype) if zero is None else shaped(zero).astype(x.dtype)
-    return _on_levels(x / shaped(scale), offset, _level_type(zero, attributes), rounds=rounds)
+    kind, value = _level_type(zero, attributes), x / shaped(scale)
+    if rounds or ends == "all":
+        return _on_levels(value, offset, kind, rounds=rounds)
+    return _beyond(value, offset, kind, ends)
 
 
 def dequantize_linear(x: Array, scale: Array, zero: Array | None = None, **attributes: Any) -> Array:
@@ -70,6 +83,40 @@ def _on_levels(value: Array, offset: Array, kind: np.dtype[Any], *, rounds: bool
         return held.astype(kind).astype(value.dtype) if rounds else held
     ends = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
     return np.clip((np.round(value) if rounds else value) + offset, ends.min, ends.max)
+
+
+def within_half_a_step(
+    levels: Array, scale: Array, zero: Array | None, rng: np.random.Generator, **attributes: Any
+) -> Array:
+    """Return numbers that are rounded to these stored ``levels``, in the type of the scale.
+
+    What shares a scale and is zero throughout stays: quantisers give it any scale.
+    """
+    import ml_dtypes
+
+    offset = np.zeros((), scale.dtype) if zero is None else _shaper(levels, attributes)(zero)
+    wide = levels.astype(scale.dtype)
+    is_zero = wide == offset.astype(scale.dtype)
+    axis = int(attributes.get("axis", 1)) % max(levels.ndim, 1)
+    others = None if scale.size == 1 else tuple(place for place in range(levels.ndim) if place != axis)
+    step: Any = 1.0
+    if "float" in levels.dtype.name:
+        step = float(ml_dtypes.finfo(levels.dtype).eps) * wide  # type: ignore[no-untyped-call]
+    moves = rng.uniform(-0.5, 0.5, levels.shape) * step
+    found: Array = np.where(is_zero.all(axis=others, keepdims=True), wide, wide + moves).astype(scale.dtype)
+    return found
+
+
+def _beyond(value: Array, offset: Array, kind: np.dtype[Any], ends: Ends) -> Array:
+    """Return numbers between the levels of a type and beyond; where levels begin at zero they are cut off there."""
+    import ml_dtypes
+
+    if "float" in kind.name:
+        return value
+    limits = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
+    begins = offset == limits.min
+    most = np.where(begins & (ends == "from zero"), limits.max - limits.min, np.inf)
+    return (np.clip(value, np.where(begins, 0, -np.inf), most) + offset).astype(value.dtype)
 
 
 def quantised(value: Array, scale: Array, dtype: str) -> Array:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array
+from .levels import Ends
 
 LANES = 8
 # Products with more multiplications are left to BLAS: to add them up term by term would take seconds.
@@ -27,11 +28,13 @@ class Manner:
 
     Attributes:
         rounds: QuantizeLinear rounds to levels; else it keeps the fractions between them.
+        ends: Where QuantizeLinear cuts off what lies beyond its levels; unless it rounds, it may keep that.
         is_plain: Sums, products and normalisations are those of plain kernels.
         move: Gives the value of an operator, by its name, with last digits of its own.
     """
 
     rounds: bool = False
+    ends: Ends = "all"
     is_plain: bool = False
     move: Callable[[str, Array], Array] = lambda _, value: value
 

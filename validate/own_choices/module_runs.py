@@ -12,9 +12,8 @@ from ..cases import Case
 from ..choice import Choice
 from ..eager import Eager
 from ..floors import MORE_DRAWS
-from ..lower import Lower
+from ..lower import InGraph, Lower
 from ..metrics import PYTORCH
-from ..placed import Placed
 from ..reference import OTHER_ROUNDINGS
 from .pairing import NotComparable
 from .runs import GivenChoices, Outputs
@@ -75,7 +74,7 @@ class ModuleRuns:
     def lowered(self, case: Case, given: GivenChoices, precision: str) -> Iterator[Outputs]:
         """Yield the outputs of several runs of a precision below float32."""
         lower = next((one for one in self.lower if one.precision == precision), None)
-        if lower is None or isinstance(lower, Placed):
+        if lower is None or isinstance(lower, InGraph):
             raise NotComparable(f"what {precision} loses is not measured in the module")
         for draw in lower.draws:
             yield self._run(self._single, case, given, lower=lower, draw=draw)

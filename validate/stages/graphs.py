@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.graph import ModelGraph, OnnxGraph
-from ...core.precision import FP32
+from ...core.precision import FP32, PRECISIONS
 from ...engines.child import ANSWER_SECONDS
 from ...engines.isolated import IsolatedRuntime
 from ...errors import one_line
@@ -20,7 +20,7 @@ from ..metrics import Reference
 from ..movement import Movement
 from ..slices import Slices
 from ..verdict import FAILED, StageResult
-from .judge import Pairs, StageJudge, with_place, without_place
+from .judge import Pairs, StageJudge, with_place
 from .ort_process import is_optimised, options_of, start
 from .stage import WRITTEN, Stage, given_stages, lower_stages
 
@@ -163,12 +163,10 @@ class GraphStages:
         for stage, judge in self._judges.items():
             graph = self._graphs[stage].graph
             result = judge.judged_again(judge.result(), graph.path, own_choices)
-            # places are found by the roundings of float32: below it, everything would be wrong
-            if not any(earlier.status == FAILED for earlier in results):
-                if stage.precision == FP32:
-                    result = with_place(result, functools.partial(locate, stage, graph, pairs))
-                elif self._graphs[stage].is_given:
-                    result = without_place(result)
+            # of a graph that was made of another one here, the stages of that one name the place
+            is_first = not any(earlier.status == FAILED for earlier in results)
+            if is_first and (stage.precision == FP32 or self._graphs[stage].is_given):
+                result = with_place(result, functools.partial(locate, stage, graph, pairs))
             results.append(result)
         given = [judge for stage, judge in self._judges.items() if self._graphs[stage].is_given]
         rows = given[-1].rows(pairs()) if given else []
@@ -193,6 +191,8 @@ def locate_module(module: nn.Module, cases: Sequence[Case]) -> Locate:
     def find(stage: Stage, graph: OnnxGraph, _pairs: Pairs, names: Collection[str]) -> Location | None:
         from ..localize import locate
 
+        if stage.precision != FP32:  # everything is off there
+            return None
         case = min((known[name] for name in names), key=_size)
         opener = functools.partial(start, stage)
         return locate(module, graph, case, optimise=is_optimised(stage), opener=opener)
@@ -204,7 +204,8 @@ def locate_node(exported: Path, module: nn.Module | None) -> Locate:
     """Return what finds the node at which a graph of a file goes wrong.
 
     ``exported`` is the file's own graph, whose float64 any other of its graphs must compute; ``module`` is that of
-    PyTorch, if its float64 is the truth.
+    PyTorch, if its float64 is the truth and it has no levels. Below float32 no node is named, but a module whose output
+    the graph does not hold.
     """
 
     def find(stage: Stage, graph: OnnxGraph, pairs: Pairs, names: Collection[str]) -> Location | None:
@@ -214,6 +215,9 @@ def locate_node(exported: Path, module: nn.Module | None) -> Locate:
         if not failing:  # they have no truth, or took too much room to be recorded
             return None
         case, reference = min(failing, key=lambda pair: _size(pair[0]))
+        if stage.precision != FP32:
+            precision = PRECISIONS[stage.precision]
+            return None if module is None else between_runtimes.locate_module_lost(graph.path, precision, case, module)
         made_of = None if graph.path == exported else exported
         opener = functools.partial(start, stage)
         return between_runtimes.locate_node(graph.path, opener, case, reference, made_of=made_of, module=module)

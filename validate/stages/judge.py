@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Pairs = Callable[[], Iterator[tuple[Case, Reference]]]
 # Failures of a whole: no single case and no place in the graph shows them.
 _NOWHERE = frozenset({"budget", "floor", NOTHING, VARIATION, CHOICE})
+_BELOW_FLOAT32 = "the place of an error is found in float32 alone: check the same model exported in float32"
 KEEP = "--keep-fp32 MODULE keeps a module in float32"
 KEEP_NODE = "--keep-fp32 NODE keeps a node in float32"
 _PROVIDERS = {**dict.fromkeys((ORT_CPU, *AS_WRITTEN), "CPU"), ORT_CUDA: "CUDA", ORT_TENSORRT: "TensorRT"}
@@ -215,16 +216,9 @@ def with_place(result: StageResult, locate: Callable[[Collection[str]], Location
         interrupted = result.was_interrupted or isinstance(error, Interrupted)
         why = f"{result.why}; the module to blame was not found ({reason})"
         return replace(result, why=why, was_interrupted=interrupted)
-    why = f"{result.why}; {place or 'no single module could be named'}"
+    nowhere = "no single module could be named" if result.stage.precision == FP32 else _BELOW_FLOAT32
+    why = f"{result.why}; {place or nowhere}"
     return replace(result, why=why, place=None if place is None else place.place)
-
-
-def without_place(result: StageResult) -> StageResult:
-    """A stage of a lower precision whose numbers are wrong, with what to do for a place: there everything is off."""
-    if result.status != FAILED or not result.comparisons:
-        return result
-    why = "the place of an error is found in float32 alone: check the same model exported in float32"
-    return replace(result, why=f"{result.why}; {why}")
 
 
 def with_advice(result: StageResult, *, of_file: bool = False) -> StageResult:
