@@ -47,8 +47,8 @@ def float64_mode(
 
     A module that says ``.float()`` or holds a float32 constant would otherwise round on the way, and the truth
     would be no better than what is judged by it. Tensors of the default dtype that the module makes are widened as
-    they are made, so that what is written into them fits. ``torch.finfo`` and ``dtype`` of a tensor answer for float32,
-    so that a branch on them is the one that the graph has.
+    they are made, so that what is written into them fits. ``torch.finfo`` and ``dtype``, ``type()`` and sizes in bytes
+    of a tensor answer for float32, so that a branch on them is the one that the graph has.
 
     Raises Overlap if a tensor is copied onto a part of itself, the one operation of this kind that PyTorch does not
     refuse, BatchStatistics, and NoSuchImage.
@@ -98,6 +98,7 @@ def float64_mode(
 def _float32_dtypes() -> Any:
     """Return a mode in which a tensor of float64 says that it is float32, to all code but that of torch's functions.
 
+    It says so of the bytes of an element and of the name of its type as well.
     To convert it to float32 gives the tensor itself, and to float64 another one, as of float32: what a module writes
     into the result changes the tensor or does not.
     """
@@ -105,7 +106,7 @@ def _float32_dtypes() -> Any:
     from torch.overrides import TorchFunctionMode
 
     tensor = torch.Tensor
-    asks = tensor.dtype.__get__  # type: ignore[attr-defined]
+    sizes = {tensor.element_size, tensor.itemsize.__get__, tensor.nbytes.__get__}  # type: ignore[attr-defined]
     wanted = {tensor.float: torch.float32, tensor.double: torch.float64, tensor.to: None, tensor.type: None}
 
     def widened(value: Any) -> Any:
@@ -113,6 +114,8 @@ def _float32_dtypes() -> Any:
 
     def converted(func: Any, args: Any, kwargs: Any) -> Any:
         values = (*args[1:], *kwargs.values())
+        if func == tensor.type and not values:
+            return "torch.FloatTensor"
         asked = wanted[func] or next((value for value in values if isinstance(value, torch.dtype)), None)
         if asked is torch.float32:
             func = tensor.double if func == tensor.float else func
@@ -126,7 +129,9 @@ def _float32_dtypes() -> Any:
             if func in wanted and args[0].dtype is torch.float64:
                 return converted(func, args, kwargs)
             result = func(*args, **kwargs)
-            return torch.float32 if func == asks and result is torch.float64 else result
+            if func in sizes and args[0].dtype is torch.float64:
+                return result // 2
+            return torch.float32 if result is torch.float64 else result
 
     return Float32Dtypes()
 

@@ -7,9 +7,9 @@ rounded from does. What differs is what the levels lose, and is added to what Py
 function than the module differs from it by more.
 
 A range cuts values off, and the loss holds what calibration left out so. But a range that begins at zero may end where
-an activation ends that the quantiser left out, as a ReLU6: without it the graph is another function. So the graph
-without levels is run both ways, and what is nearer to PyTorch counts. Where the file is off by less than its budget, a
-floor is then no more than about twice that.
+an activation ends that the quantiser left out, as a ReLU6, or below: without it the graph is another function. So the
+graph without levels is run in each of these ways, and what is nearest to PyTorch counts. Where the file is off by less
+than its budget, a floor is then no more than about twice that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..core.graph_io import FLOAT32
 from .lower import InGraph
 from .metrics import measure
 from .onnx_reference.isolated import IsolatedEvaluator
-from .onnx_reference.levels import WITHOUT_LEVELS
+from .onnx_reference.levels import Ends
 from .onnx_reference.rounding import Rounding
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class StoredLevels(InGraph):
         precision: Its name.
         double: Runs the file in float64.
         single: Runs it in float32.
+        ways: The ends that its levels may have without rounding.
         rounding: What its nodes lose beside the levels in a graph that was made of it; None for the file as written.
         draws: The runs whose largest error is the floor.
         io: The type of the outputs.
@@ -47,6 +48,7 @@ class StoredLevels(InGraph):
     precision: str
     double: IsolatedEvaluator
     single: IsolatedEvaluator
+    ways: Sequence[Ends]
     rounding: Rounding | None = None
     draws: tuple[int, ...] = (0, 1, 2, 3)
     io: str = FLOAT32
@@ -62,7 +64,7 @@ class StoredLevels(InGraph):
     def _without_levels(self, feeds: Arrays) -> Sequence[Arrays]:
         """Return the outputs of the file without levels, in each way that it may be meant."""
         if not self._exact or self._exact[0][0] is not feeds:
-            self._exact[:] = [(feeds, [self.double.run(feeds, ends=ends) for ends in WITHOUT_LEVELS])]
+            self._exact[:] = [(feeds, [self.double.run(feeds, ends=ends) for ends in self.ways])]
         return self._exact[0][1]
 
     def without(self, modules: Sequence[str]) -> StoredLevels:

@@ -19,9 +19,11 @@ from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefuse
 from ..export.onnx_file import OnnxFile
 from ..export.precision import LowPrecisionGraph
 from ..modules.packages import require
+from ..validate.activation_ends import activation_ends
 from ..validate.cases import Case, make_cases
 from ..validate.far_numbers import foreign_numbers
 from ..validate.onnx_reference.isolated import IsolatedEvaluator
+from ..validate.onnx_reference.levels import ends_without_levels
 from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import GraphStages
 from ..validate.stages.stage import ORT_PLAIN, lower_stages
@@ -212,7 +214,9 @@ class FileJudge:
             stack.enter_context(IsolatedEvaluator(graph.path, dtype, seconds=self.seconds))
             for dtype in ("float64", "float32")
         )
-        return StoredLevels(graph.precision, double, single)
+        assert self.module is not None
+        ends = activation_ends(self.module, self._cases(FLOAT32)[0], self.weights.seed)
+        return StoredLevels(graph.precision, double, single, ends_without_levels(ends))
 
 
 def build_against(

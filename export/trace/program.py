@@ -11,6 +11,16 @@ from ...core.dimension import Dim
 from ...core.tensor_spec import Axis, TensorSpec
 
 
+def without_raised(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Return a traced program without the calls that raised an error which the module caught: they have no value."""
+    graph = program.graph_module.graph
+    for node in reversed(graph.nodes):
+        returns = isinstance(node.target, torch._ops.OpOverload) and node.target._schema.returns
+        if returns and not node.users and node.meta.get("val") is None:
+            graph.erase_node(node)
+    return program
+
+
 def digest(program: torch.export.ExportedProgram, axes: Mapping[str, Axis]) -> str:
     """Return a SHA-256 over the program's code, the ranges that it holds for, and every tensor that it holds.
 

@@ -29,7 +29,7 @@ from .known_values import KnownValues
 from .narrowing import Agrees, Violation, fixing_guard, restrict
 from .outputs import run_checked
 from .paths import only_at, restrict_along_paths
-from .program import input_sizes
+from .program import input_sizes, without_raised
 from .rewrites import SizeIndependentCalls
 from .size_numbers import sizes_stay_numbers
 from .size_texts import SizeTexts
@@ -151,7 +151,7 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
             shapes = for_signature(module, dynamic)
             program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
         with quiet():
-            program = without_transforms(target.name, program)
+            program = without_transforms(target.name, without_raised(program))
     except Exception as error:  # the user's forward and torch may raise anything
         failure = error
     larger = guards.larger_sizes(target.axes)

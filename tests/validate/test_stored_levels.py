@@ -37,12 +37,17 @@ def test_a_healthy_file_loses_what_its_levels_lose_and_no_less(tmp_path: Path) -
     assert all(0.1 < ratio < 2 for ratio in ratios.values()), ratios
 
 
-def test_what_a_range_leaves_out_is_its_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "ends"), [(0.1, 0.5), (0.3, 2.0)])
+def test_what_a_range_leaves_out_is_its_loss(size: float, ends: float, tmp_path: Path) -> None:
     module = Gate().eval()
-    module.first.weight.data *= 0.1  # no number comes near to the ReLU6's end
-    stage = judged(checked(tmp_path, module, ends=0.5))
+    module.first.weight.data *= size  # ordinary numbers come nowhere near to the ReLU6's end
+    stage = judged(checked(tmp_path, module, ends=ends))
     assert {one.which for _, one in stage.comparisons if not one.passed} <= {"budget"}
     assert max(one.ratio for _, one in stage.comparisons if one.which != "budget") < 2
+
+
+def test_a_range_above_an_activations_end_does_not_stand_for_it(tmp_path: Path) -> None:
+    assert {one.which for _, one in judged(checked(tmp_path, ends=9.0)).comparisons if not one.passed} - {"budget"}
 
 
 def test_a_file_with_another_weight_fails_and_the_module_is_named(tmp_path: Path) -> None:
@@ -84,7 +89,9 @@ def test_stored_floats_of_8_bits_move_by_half_their_distance() -> None:
     assert (moved != levels.astype(np.float32)).all()
 
 
-@pytest.mark.parametrize(("ends", "most"), [("zero", 400.0), ("from zero", 255.0)])
+@pytest.mark.parametrize(
+    ("ends", "most"), [("zero", 400.0), ("from zero", 255.0), ([1, 300, 390], 300.0), ([9], 400.0)]
+)
 def test_an_activation_ends_where_levels_that_begin_at_zero_do(ends: Ends, most: float) -> None:
     x, step = np.array([-2.0, 0.25, 400.0], np.float32), np.array(1, np.float32)
     assert quantize_linear(x, step, np.array(0, np.uint8), rounds=False, ends=ends).tolist() == [0, 0.25, most]

@@ -12,7 +12,7 @@ import numpy as np
 from ...core.precision import QUANTISED, Precision
 from ..arrays import Array, Arrays
 from ..onnx_reference.isolated import IsolatedEvaluator
-from ..onnx_reference.levels import WITHOUT_LEVELS
+from ..onnx_reference.levels import Ends
 
 
 class Rounded(NamedTuple):
@@ -32,21 +32,22 @@ def exactly(run: Callable[[Sequence[str]], Arrays]) -> Values:
 
 
 @contextmanager
-def without_rounding(graph: Path, precision: Precision, feeds: Arrays) -> Iterator[Values]:
+def without_rounding(graph: Path, precision: Precision, feeds: Arrays, ways: Sequence[Ends]) -> Iterator[Values]:
     """Enter a context with the values of a file below float32, computed in float64 by ONNX's reference evaluator.
 
     What is left of its rounding is in the weights. What that explains is counted as the verdict does, in floors of the
     precision. A floor is what half precision loses at that value in a run as the file is written; with levels, what
-    changes if the stored ones lie elsewhere within half a step (see ``stored_levels``).
+    changes if the stored ones lie elsewhere within half a step (see ``stored_levels``). ``ways`` are the ends that the
+    levels may have.
     """
     with IsolatedEvaluator(graph, "float64") as double, IsolatedEvaluator(graph, "float32") as single:
         has_levels = precision.name in QUANTISED
-        ways: list[dict[str, Any]] = [{"ends": ends} for ends in WITHOUT_LEVELS] if has_levels else [{}]
+        each: list[dict[str, Any]] = [{"ends": ends} for ends in ways] if has_levels else [{}]
         moves: dict[str, Any] = {"moves_levels": 1} if has_levels else {"as_written": True}
 
         def values(names: Sequence[str]) -> dict[str, list[Rounded]]:
             found: dict[str, list[Rounded]] = {name: [] for name in names}
-            for way in ways:
+            for way in each:
                 exact = double.run(feeds, shown=names, **way)
                 moved = single.run(feeds, shown=names, **way, **moves)
                 for name in names:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.precision import Precision
+from ..activation_ends import activation_ends
 from ..arrays import Array
 from ..boundaries import GraphView, Opener
 from ..cases import Case
 from ..metrics import UNIT_ROUNDOFF
+from ..onnx_reference.levels import ends_without_levels
 from .dependence import modules_read
 from .eager_calls import EagerCalls, Sight
 from .graph_values import Rounded, Values, exactly, without_rounding
@@ -42,7 +44,8 @@ def held_without_rounding(module: nn.Module, graph: Path, precision: Precision, 
     """Return what ``held_modules`` does for a file below float32, computed in float64 without its rounding."""
     types = {name: value.dtype.name for name, value in case.feeds.items() if value.dtype.kind == "f"}
     case = replace(case, narrow=types)  # the module is in float32, whatever the file takes
-    with GraphView(graph, {}) as view, without_rounding(graph, precision, case.feeds) as values:
+    ways = ends_without_levels(activation_ends(module, case))
+    with GraphView(graph, {}) as view, without_rounding(graph, precision, case.feeds, ways) as values:
         return _held(module, view, values, case)
 
 

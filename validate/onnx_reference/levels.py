@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 
 # The ends of levels beyond which a value is cut off: all; those of levels that begin at zero, as an activation gives
-# them; zero itself. Quantisers leave an activation out if the levels end where it does.
-Ends = Literal["all", "from zero", "zero"]
-# What a graph may be without its levels: a range that begins at zero ends at an activation's end, as that of ReLU6, or
-# where calibration put it. The graph does not tell which.
-WITHOUT_LEVELS: tuple[Ends, ...] = ("from zero", "zero")
+# them; zero itself. Quantisers leave an activation out if the levels end where it does, or below. Numbers are the ends
+# of activations: levels that begin at zero are cut off at the first of these that they do not exceed.
+Ends = Literal["all", "from zero", "zero"] | Sequence[float]
+
+
+def ends_without_levels(of_activations: Sequence[float]) -> tuple[Ends, ...]:
+    """Return what a graph may be without its levels: a range that begins at zero ends at an activation's end, as that
+    of ReLU6, or where calibration put it, below an activation's end or with none. The graph does not tell which."""
+    return ("from zero", "zero", *([[*of_activations]] if of_activations else []))
 
 
 def quantize_linear(
@@ -34,7 +38,7 @@ def quantize_linear(
     kind, value = _level_type(zero, attributes), x / shaped(scale)
     if rounds or ends == "all":
         return _on_levels(value, offset, kind, rounds=rounds)
-    return _beyond(value, offset, kind, ends)
+    return _beyond(value, offset, kind, ends, shaped(scale))
 
 
 def dequantize_linear(x: Array, scale: Array, zero: Array | None = None, **attributes: Any) -> Array:
@@ -107,7 +111,7 @@ def within_half_a_step(
     return found
 
 
-def _beyond(value: Array, offset: Array, kind: np.dtype[Any], ends: Ends) -> Array:
+def _beyond(value: Array, offset: Array, kind: np.dtype[Any], ends: Ends, scale: Array) -> Array:
     """Return numbers between the levels of a type and beyond; where levels begin at zero they are cut off there."""
     import ml_dtypes
 
@@ -115,7 +119,10 @@ def _beyond(value: Array, offset: Array, kind: np.dtype[Any], ends: Ends) -> Arr
         return value
     limits = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
     begins = offset == limits.min
-    most = np.where(begins & (ends == "from zero"), limits.max - limits.min, np.inf)
+    reach = limits.max - limits.min
+    most = np.where(begins & (ends == "from zero"), reach, np.inf)
+    for end in () if isinstance(ends, str) else ends:
+        most = np.minimum(most, np.where(begins & (end / scale > reach - 1), end / scale, np.inf))
     return (np.clip(value, np.where(begins, 0, -np.inf), most) + offset).astype(value.dtype)
 
 

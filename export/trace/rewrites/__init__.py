@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch.overrides import TorchFunctionMode
 
 from ....core.discovery import files_of
@@ -31,4 +32,9 @@ class SizeIndependentCalls(TorchFunctionMode):
             replaced = rewrite(bound(names, args, options))
             if replaced is not None:
                 return replaced
-        return func(*args, **options)
+        try:
+            return func(*args, **options)
+        except ValueError as error:
+            if func is not torch.Tensor.view:
+                raise
+            raise RuntimeError(*error.args) from error  # as without a trace: a module may catch it and reshape
