@@ -7,6 +7,8 @@
 
 #include <onnxruntime_cxx_api.h>
 
+#include <cstdlib>
+
 #include "recorded_case.h"
 
 namespace {
@@ -48,7 +50,17 @@ void require_listed(const std::filesystem::path& folder, const std::string& grap
   }
 }
 
+// ONNX Runtime 1.29 and later otherwise tell Microsoft what they run.
+void keep_quiet() {
+#ifdef _WIN32
+  _putenv_s("ORT_DISABLE_TELEMETRY", "1");
+#else
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+#endif
+}
+
 int run(const std::filesystem::path& folder, const std::string& graph) {
+  keep_quiet();
   require_listed(folder, graph);
   bundle::Case recorded = bundle::read_case(folder);
   const Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "infer_ort");
