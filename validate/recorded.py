@@ -187,6 +187,12 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
             for number, one in enumerate(entry.get("choices", ()))
         ],
     )
+    for name, value in (
+        *((name, feeds[name]) for name in case.row_inputs),
+        *((name, reference.outputs64[name]) for name in reference.row_outputs),
+    ):
+        if not value.ndim:
+            raise ValueError(f"{name} of case {case.name} is a scalar, and has no rows")
     return case, reference
 
 

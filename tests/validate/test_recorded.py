@@ -97,6 +97,8 @@ def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
     path, index = written(tmp_path, pair("a"))
     with pytest.raises(InputError, match="cannot be read"):
         list(from_tensors(path, [index[0] | {"inputs": ["other"]}]))
+    with pytest.raises(InputError, match=r"mask of case a is a scalar, and has no rows"):
+        list(from_tensors(path, [index[0] | {"row_inputs": ["mask"]}]))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="cannot be read"):
         list(from_tensors(path, index))
