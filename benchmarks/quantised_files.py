@@ -11,6 +11,7 @@ and the last convolution, one fault at a time. A fault that the ratios and the b
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
@@ -23,7 +24,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from page_text import generated, table
-from stored_results import heading, row_options, side_by_side, store
+from stored_results import heading, side_by_side, store
 
 from attn2trt import check_model
 
@@ -44,7 +45,10 @@ Row = dict[str, Any]
 
 
 def main() -> int:
-    options = row_options(__doc__, "NETWORK", kept="nothing").parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NETWORK", help="these alone, printed and not written")
+    parser.add_argument("--jobs", type=int, default=2, help="files at a time (default: 2)")
+    options = parser.parse_args()
     data: Row = {"command": COMMAND, **heading("torch", "timm", "onnx", "onnxruntime-gpu", "numpy"), "rows": []}
     calls = [(name, way, fault, place) for name, way, fault, place in _calls() if name in (options.names or NETWORKS)]
     for row in side_by_side(measured, calls, options.jobs):
@@ -94,7 +98,8 @@ def network(name: str) -> Any:
 
     from attn2trt.modules.catalog import build
 
-    module = build(f"{name}:num_classes={CLASSES}", shapes=[f"2x3x{SIZE}x{SIZE}"], seed=0).eval()
+    backbone, plus, block = name.partition("+")
+    module = build(f"{backbone}:num_classes={CLASSES}{plus}{block}", shapes=[f"2x3x{SIZE}x{SIZE}"], seed=0).eval()
     draw = torch.Generator().manual_seed(0)
     for part in module.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
