@@ -28,6 +28,7 @@ from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import GraphStages
 from ..validate.stages.stage import ORT_PLAIN, lower_stages
 from ..validate.stored_levels import StoredLevels
+from ..validate.stored_weights import stored_weights
 from ..validate.verdict import StageResult, not_checked, refused
 from .judgement import GraphJudge, Judgement
 from .module_inputs import inputs_in_order, outputs_in_order, require_inputs
@@ -175,7 +176,8 @@ class FileJudge:
 
         def hidden() -> list[str]:
             path, seed = self.model.exported.path, self.weights.seed
-            return [*found.hidden(), *foreign_numbers(path, module, cases[0], seed)]
+            weights = [] if found.verdict else stored_weights(path)
+            return [*found.hidden(), *foreign_numbers(path, module, cases[0], seed), *weights]
 
         return replace(found, hidden=hidden)
 

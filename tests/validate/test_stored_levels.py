@@ -72,6 +72,15 @@ def test_levels_that_have_no_exact_values_are_not_checked_and_say_why(tmp_path: 
     assert "what PyTorch loses in int8 was not measured: DynamicQuantizeLinear computes with integers" in stage.why
 
 
+def test_weights_alone_in_few_bits_are_held_to_float32_and_say_so(tmp_path: Path) -> None:
+    stored = {"w": np.eye(3, dtype=np.int8), "s": np.array(1.01, np.float32)}
+    nodes = [helper.make_node("DequantizeLinear", ["w", "s"], ["f"]), helper.make_node("MatMul", ["x", "f"], ["y"])]
+    path = saved(model(nodes, stored, dims=("n", 3), out=("n", 3)), tmp_path / "model.onnx")
+    found = check_model(path, against=nn.Identity(), capabilities="none")
+    assert judged(found).status == "failed"
+    assert any("stores weights in int8 and rounds nothing else" in line for line in found.notes)
+
+
 def test_stored_levels_move_by_half_a_step_unless_all_that_share_a_scale_are_zero() -> None:
     levels = np.array([[0, 0, 0], [0, 3, -127]], np.int8)
     draw = np.random.default_rng(0)
