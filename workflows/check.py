@@ -157,7 +157,7 @@ def _checked(judge: FileJudge, against: str | nn.Module | None, build_for: Seque
         judge.times.start("tensorrt", "building plans with TensorRT for RTX")
         stages = (*found.verdict.stages, *refused, without_plan(NO_PLAN), *builds.results())
     verdict = replace(found.verdict, stages=stages)
-    notes = [*file.notes, *(note for low in lowered.values() for note in low.notes), *found.hidden()]
+    notes = [*file.notes, *judge.notes, *(note for low in lowered.values() for note in low.notes), *found.hidden()]
     has_weights = judge.module is not None and bool(judge.module.state_dict())
     return CheckedModel(
         file,

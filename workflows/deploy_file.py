@@ -171,7 +171,7 @@ class _Maker:
             truth = "the graph in float64" if source == GRAPH else source
             write_script(folder, self.file.path.stem, self.inputs, self.axes, self.file.opset, truth=truth)
             manifest = {
-                **self._entries(model, source, was_interrupted=simplifier.was_interrupted),
+                **self._entries(model, judge, was_interrupted=simplifier.was_interrupted),
                 **verdict_entries(judgement, model),
                 "plans": [plan.to_json() for plan in builds.plans],
             }
@@ -200,11 +200,11 @@ class _Maker:
             model, request.precision, request.weights, request.judging, folder, ANSWER_SECONDS, self.times, module
         )
 
-    def _entries(self, model: FileGraph, source: str, *, was_interrupted: bool) -> dict[str, Any]:
+    def _entries(self, model: FileGraph, judge: FileJudge, *, was_interrupted: bool) -> dict[str, Any]:
         file, target = self.file, self.target
         entries = graph_entries(model, model, was_interrupted=was_interrupted)
         producer = f", {file.producer}" if file.producer else ""
-        notes = [*entries["notes"], *([NOT_COMPARED] if source == GRAPH else [])]
+        notes = [*entries["notes"], *([NOT_COMPARED] if judge.module is None else judge.notes)]
         return {
             "tool": f"attn2trt {version('attn2trt')}",
             "target": {

@@ -207,10 +207,21 @@ class FileJudge:
         graph = replace(graph, outputs=outputs_in_order(self.module, graph.outputs, self.cases()[0], seed))
         return ModuleTruth(self.module, graph, seed, self.has_own_levels, self._stored_levels(stack))
 
+    @property
+    def notes(self) -> list[str]:
+        """Return what there is to say of the floors."""
+        words = PRECISIONS[self.model.file.precision].words
+        return [f"one rounding in {words} is what the file's own levels lose"] if self._has_levels_alone else []
+
+    @property
+    def _has_levels_alone(self) -> bool:
+        """True for a quantised file beside a module that has no levels."""
+        return self.model.file.precision in QUANTISED and self.module is not None and not self.has_own_levels
+
     def _stored_levels(self, stack: ExitStack) -> StoredLevels | None:
         """Return the levels of a quantised file whose module has none."""
         graph = self.model.exported
-        if graph.precision not in QUANTISED or self.has_own_levels:
+        if not self._has_levels_alone:
             return None
         double, single = (
             stack.enter_context(IsolatedEvaluator(graph.path, dtype, seconds=self.seconds))
