@@ -231,7 +231,7 @@ def check_feeds(feeds: Arrays, inputs: Any) -> None:
         dtype = _DTYPES.get(spec.type, spec.type)
         if str(value.dtype) != dtype:
             raise InputError(f"received input {spec.name} as {value.dtype}; expected {dtype}; convert it with astype")
-        expected = "x".join(str(dim) for dim in spec.shape)
+        expected = "x".join("?" if dim is None else str(dim) for dim in spec.shape)
         fits = len(value.shape) == len(spec.shape) and all(
             _fits(dim, size, sizes) for dim, size in zip(spec.shape, value.shape, strict=True)
         )
@@ -242,7 +242,7 @@ def check_feeds(feeds: Arrays, inputs: Any) -> None:
 
 
 def _fits(dim: int | str | None, size: int, sizes: dict[str, int]) -> bool:
-    """A name stands for one size across all inputs; None for any."""
+    """A name stands for one size across all inputs; None, and a name of signs alone as ``?``, for any."""
     if isinstance(dim, int):
         return dim == size
-    return dim is None or sizes.setdefault(dim, size) == size
+    return dim is None or not any(map(str.isalnum, dim)) or sizes.setdefault(dim, size) == size

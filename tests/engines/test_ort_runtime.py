@@ -128,8 +128,12 @@ def test_a_silent_fallback_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_any_size_fits_an_unnamed_dimension() -> None:
-    spec = SimpleNamespace(name="x", type="tensor(float)", shape=[None, 3])
-    check_feeds({"x": np.ones((7, 3), np.float32)}, [spec])
+    spec = SimpleNamespace(
+        name="x", type="tensor(float)", shape=[None, 3, "?", "?"]
+    )  # as PaddlePaddle's converter has it
+    check_feeds({"x": np.ones((7, 3, 4, 5), np.float32)}, [spec])
+    with pytest.raises(InputError, match=r"expected \?x3x\?x\?"):
+        check_feeds({"x": np.ones((7, 2, 4, 5), np.float32)}, [spec])
 
 
 def test_prepared_calls_run_on_what_they_were_prepared_with() -> None:
