@@ -53,7 +53,7 @@ def simplified(source: Callable[[Path], None], path: Path) -> None:
 def raised(source: Callable[[Path], None], path: Path) -> None:
     """Write what ONNX's own converter makes of a file."""
     source(path)
-    onnx.save(onnx.version_converter.convertversion(onnx.load(str(path)), 22), str(path))
+    onnx.save(onnx.version_converter.convert_version(onnx.load(str(path)), 22), str(path))
 
 
 def weights_as_inputs(opset: int, path: Path) -> None:
