@@ -52,20 +52,19 @@ class StoredLevels(InGraph):
     rounding: Rounding | None = None
     draws: tuple[int, ...] = (0, 1, 2, 3)
     io: str = FLOAT32
-    _exact: list[tuple[Arrays, Sequence[Arrays]]] = field(default_factory=list, repr=False, compare=False)
+    # inputs, what PyTorch gives for them, and the file without levels in the way that is nearest to that
+    _met: list[tuple[Arrays, Arrays, Arrays]] = field(default_factory=list, repr=False, compare=False)
 
     def outputs(self, feeds: Arrays, draw: int, of_module: Callable[[], Arrays]) -> Arrays:
         """Return what PyTorch gives, and what the levels change in the file; ``draw`` 0 has the stored ones."""
-        drawn, given, as_written = draw or None, of_module(), self.rounding is None
+        if not self._met or self._met[0][0] is not feeds:
+            given = of_module()
+            ways = [self.double.run(feeds, ends=ends) for ends in self.ways]
+            self._met[:] = [(feeds, given, min(ways, key=lambda found: _apart(found, given)))]
+        _, given, exact = self._met[0]
+        drawn, as_written = draw or None, self.rounding is None
         levelled = self.single.run(feeds, rounding=self.rounding, as_written=as_written, draw=drawn, moves_levels=drawn)
-        exact = min(self._without_levels(feeds), key=lambda found: _apart(found, given))
         return {name: _changed(value, exact[name], levelled[name]) for name, value in given.items()}
-
-    def _without_levels(self, feeds: Arrays) -> Sequence[Arrays]:
-        """Return the outputs of the file without levels, in each way that it may be meant."""
-        if not self._exact or self._exact[0][0] is not feeds:
-            self._exact[:] = [(feeds, [self.double.run(feeds, ends=ends) for ends in self.ways])]
-        return self._exact[0][1]
 
     def without(self, modules: Sequence[str]) -> StoredLevels:
         """Return this precision as it is: modules have no place in the file."""
