@@ -49,7 +49,7 @@ class Placed(InGraph):
 
         state = self.graph.stat()
         evaluator = _evaluator(self.graph, state.st_mtime_ns, state.st_size)
-        return evaluator.run(feeds, rounding=self.rounding, **DRAWS[draw])
+        return evaluator.run(feeds, replace(DRAWS[draw], rounding=self.rounding))
 
     def without(self, modules: Sequence[str]) -> Placed:
         """Return this precision with these modules, by path, and all inside them in float32 as well."""

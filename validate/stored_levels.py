@@ -26,6 +26,7 @@ from .metrics import measure
 from .onnx_reference.isolated import IsolatedEvaluator
 from .onnx_reference.levels import Ends
 from .onnx_reference.rounding import Rounding
+from .onnx_reference.run_options import RunOptions
 
 if TYPE_CHECKING:
     from .arrays import Array, Arrays
@@ -59,11 +60,12 @@ class StoredLevels(InGraph):
         """Return what PyTorch gives, and what the levels change in the file; ``draw`` 0 has the stored ones."""
         if not self._met or self._met[0][0] is not feeds:
             given = of_module()
-            ways = [self.double.run(feeds, ends=ends) for ends in self.ways]
+            ways = [self.double.run(feeds, RunOptions(ends=ends)) for ends in self.ways]
             self._met[:] = [(feeds, given, min(ways, key=lambda found: _apart(found, given)))]
         _, given, exact = self._met[0]
         drawn, as_written = draw or None, self.rounding is None
-        levelled = self.single.run(feeds, rounding=self.rounding, as_written=as_written, draw=drawn, moves_levels=drawn)
+        options = RunOptions(rounding=self.rounding, as_written=as_written, draw=drawn, moves_levels=drawn)
+        levelled = self.single.run(feeds, options)
         return {name: _changed(value, exact[name], levelled[name]) for name, value in given.items()}
 
     def without(self, modules: Sequence[str]) -> StoredLevels:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ...core.precision import QUANTISED, Precision
 from ..arrays import Array, Arrays
 from ..onnx_reference.isolated import IsolatedEvaluator
 from ..onnx_reference.levels import Ends
+from ..onnx_reference.run_options import EXACT, RunOptions
 
 
 class Rounded(NamedTuple):
@@ -42,14 +44,14 @@ def without_rounding(graph: Path, precision: Precision, feeds: Arrays, ways: Seq
     """
     with IsolatedEvaluator(graph, "float64") as double, IsolatedEvaluator(graph, "float32") as single:
         has_levels = precision.name in QUANTISED
-        each: list[dict[str, Any]] = [{"ends": ends} for ends in ways] if has_levels else [{}]
-        moves: dict[str, Any] = {"moves_levels": 1} if has_levels else {"as_written": True}
+        unrounded = [RunOptions(ends=ends) for ends in ways] if has_levels else [EXACT]
 
         def values(names: Sequence[str]) -> dict[str, list[Rounded]]:
             found: dict[str, list[Rounded]] = {name: [] for name in names}
-            for way in each:
-                exact = double.run(feeds, shown=names, **way)
-                moved = single.run(feeds, shown=names, **way, **moves)
+            for way in unrounded:
+                exact = double.run(feeds, way, shown=names)
+                other = replace(way, moves_levels=1) if has_levels else RunOptions(as_written=True)
+                moved = single.run(feeds, other, shown=names)
                 for name in names:
                     lost = float(np.linalg.norm(np.subtract(moved[name], exact[name], dtype=np.float64)))
                     found[name].append(Rounded(exact[name], precision.limit * lost))

@@ -23,9 +23,10 @@ from ..last_digits import EPSILON, OFTEN, SEED, SELDOM, TABLE
 from .float_types import half_values, retype, type_name
 from .floats import is_float, magnitude, rounded
 from .kernels import replacements
-from .levels import Ends, within_half_a_step
+from .levels import within_half_a_step
 from .plain_kernels import Manner
 from .rounding import Rounding, levelled
+from .run_options import EXACT, RunOptions
 from .tf32 import shortening
 from .truth import OWN_DIGITS, RANGES, is_narrow, require_truth
 from .weights_beside import weights_beside
@@ -78,37 +79,27 @@ class Evaluator:
     def run(
         self,
         feeds: Arrays,
+        options: RunOptions = EXACT,
         *,
         shown: Sequence[str] = (),
-        draw: int | None = None,
-        rounding: Rounding | None = None,
-        as_written: bool = False,
-        rounds: bool = False,
-        is_plain: bool = False,
-        ends: Ends = "all",
-        moves_levels: int | None = None,
         around: Around | None = None,
     ) -> Arrays:
         """Return the outputs and the values ``shown`` by name.
 
-        A ``draw`` moves last digits; without one the run has those of NumPy. ``as_written`` rounds what the graph has
-        in half precision and what it quantises, and ``rounds`` what it quantises alone; ``rounding`` rounds what it
-        does not. ``is_plain`` has plain kernels. ``ends`` are those at which levels that are not rounded cut
-        values off, and ``moves_levels`` has stored levels anywhere within half a step, others for each number.
         ``around`` computes each node with what would have computed it.
 
         Raises CheckFailed naming the node that cannot be computed, and MissingRequirement for one that float64 is only
         claimed for.
         """
-        rounds = as_written or rounds or (rounding is not None and rounding.rounds)
-        self._manner.rounds, self._manner.is_plain, self._manner.ends = rounds, is_plain, ends
-        self._levels_draw = moves_levels
-        self._rounded = self._half if as_written else {}
-        in_float32 = rounding is None and not as_written
-        digits = None if draw is None else _Digits(draw, OFTEN if in_float32 else SELDOM)
-        self._manner.move = (lambda _, value: value) if digits is None else digits.move
+        manner, rounding = self._manner, options.rounding
+        manner.rounds, manner.is_plain, manner.ends = options.rounds_levels, options.is_plain, options.ends
+        self._levels_draw = options.moves_levels
+        self._rounded = self._half if options.as_written else {}
+        in_float32 = rounding is None and not options.as_written
+        digits = None if options.draw is None else _Digits(options.draw, OFTEN if in_float32 else SELDOM)
+        manner.move = (lambda _, value: value) if digits is None else digits.move
         self._products = set(() if rounding is None else rounding.products)
-        self._shorten = shortening(draw)
+        self._shorten = shortening(options.draw)
         wanted = [*self.outputs, *shown]
         values: dict[str, Any] = {"": None, **self._inner.rt_inits_}
         values |= {name: self._widened(value) for name, value in feeds.items()}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ...engines.child import ANSWER_SECONDS, Child
 from ..arrays import Array, Arrays
 from ..choice import Choice
-from .levels import Ends
-from .rounding import Rounding
+from .run_options import EXACT, RunOptions
 from .selections import FAR, PLACES, from_arrays
 
 NAME = "ONNX's reference evaluator"
@@ -39,15 +37,9 @@ class IsolatedEvaluator(Child):
     def run(
         self,
         feeds: Arrays,
+        options: RunOptions = EXACT,
         *,
         shown: Sequence[str] = (),
-        draw: int | None = None,
-        rounding: Rounding | None = None,
-        as_written: bool = False,
-        rounds: bool = False,
-        is_plain: bool = False,
-        ends: Ends = "all",
-        moves_levels: int | None = None,
         notes_choices: bool = False,
         moved: tuple[Sequence[Array], int] | None = None,
         given: Mapping[str, Array] | None = None,
@@ -59,9 +51,7 @@ class IsolatedEvaluator(Child):
         may be, and by a draw. Choices whose places are ``given``, by their line, give those; they are noted, too.
         Levels are choices in a run that ``rounds``; of those, the ``kept`` have their scores.
         """
-        how = None if rounding is None else asdict(rounding)
-        header: dict[str, Any] = {"shown": [*shown], "draw": draw, "rounding": how, "as_written": as_written}
-        header |= {"rounds": rounds, "is_plain": is_plain, "ends": ends, "moves_levels": moves_levels}
+        header: dict[str, Any] = {"options": options.to_json(), "shown": [*shown]}
         allowed, moved_draw = ((), None) if moved is None else moved
         notes_choices = notes_choices or given is not None
         header |= {"notes_choices": notes_choices, "moved": moved_draw, "moves": len(allowed)}

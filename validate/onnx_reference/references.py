@@ -6,10 +6,8 @@ those with other last digits, as PyTorch's is. No runtime that is judged has a p
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +23,11 @@ from ..metrics import GRAPH, Floor, Reference
 from ..near_ties import NearTies
 from .isolated import IsolatedEvaluator
 from .rounding import Rounding
+from .run_options import EXACT, RunOptions
 from .selections import aligned
 
 # The kernels and last digits of each run.
-DRAWS: tuple[dict[str, Any], ...] = ({}, {"is_plain": True, "draw": 0}, {"draw": 1}, {"draw": 2})
+DRAWS = (EXACT, RunOptions(is_plain=True, draw=0), RunOptions(draw=1), RunOptions(draw=2))
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,10 @@ class GraphLower:
     precision: str
     rounding: Rounding | None = None
 
-    def run(self, single: IsolatedEvaluator, feeds: Arrays, **how: Any) -> Arrays:
-        """Return the outputs of a float32 run that loses what the precision does."""
-        return single.run(feeds, rounding=self.rounding, as_written=self.rounding is None, **how)
+    @property
+    def draws(self) -> tuple[RunOptions, ...]:
+        """The float32 runs that lose what the precision does."""
+        return tuple(replace(how, rounding=self.rounding, as_written=self.rounding is None) for how in DRAWS)
 
 
 def graph_references(
@@ -126,17 +126,16 @@ def _reference(
     feeds = case.feeds
     found = _Truth.of(double, case, seed, hidden)
     truth, largest = found.outputs, double.largest
-    rounded, floors, integers, choices = _floors(found, single, functools.partial(single.run, feeds), FLOAT32)
+    rounded, floors, integers, choices = _floors(found, single, DRAWS, FLOAT32)
     if is_amplified(floors):
         for draw in MORE_DRAWS:
-            floors = larger(floors, single.run(feeds, draw=draw), truth)
+            floors = larger(floors, single.run(feeds, RunOptions(draw=draw)), truth)
     floors |= integers
     written = rounded
     lowered = {}
     for one, evaluator in lower:
-        run = functools.partial(one.run, evaluator, feeds)
         with refused_alone(one.precision):
-            own, own_floors, integers, others = _floors(found, evaluator, run, LOWER[one.precision])
+            own, own_floors, integers, others = _floors(found, evaluator, one.draws, LOWER[one.precision])
         choices = choices or others
         lowered[one.precision] = own_floors | integers
         written = own if one.rounding is None else written
@@ -145,16 +144,16 @@ def _reference(
 
 
 def _floors(
-    truth: _Truth, evaluator: IsolatedEvaluator, run: Callable[..., Arrays], precision: Precision
+    truth: _Truth, evaluator: IsolatedEvaluator, draws: Sequence[RunOptions], precision: Precision
 ) -> tuple[Arrays, dict[str, Floor], dict[str, Floor], list[Choice]]:
     """Return the outputs of the first draw, the largest floors of all, those of the integers, and the choices among
     places if rounding can change one."""
     with np.errstate(over="ignore", invalid="ignore"):
-        first = run(**DRAWS[0], notes_choices=True)
+        first = evaluator.run(truth.case.feeds, draws[0], notes_choices=True)
         ties = truth.near_ties(evaluator.choices, precision)
         floors = ties.floors(first)
-        for how in DRAWS[1:]:
-            floors = larger(floors, run(**how), truth.outputs)
+        for how in draws[1:]:
+            floors = larger(floors, evaluator.run(truth.case.feeds, how), truth.outputs)
         return first, floors, truth.integers(ties, first), ties.open_choices
 
 
@@ -173,8 +172,7 @@ def unsettled_elements(
         Attn2trtError: The evaluator cannot compute the graph.
     """
     truth = _Truth.of(double, case, seed=0)
-    run = rounded.run if lower is None else functools.partial(lower.run, rounded)
-    first = run(case.feeds, notes_choices=True)
+    first = rounded.run(case.feeds, (DRAWS if lower is None else lower.draws)[0], notes_choices=True)
     ties = truth.near_ties(rounded.choices, FLOAT32 if lower is None else LOWER[lower.precision])
     integers = {name: floor.unsettled for name, floor in truth.integers(ties, first).items()}
     return ties.decided(first) | {name: mask for name, mask in integers.items() if mask is not None}

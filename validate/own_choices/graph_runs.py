@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from ..floors import MORE_DRAWS
 from ..metrics import GRAPH
 from ..onnx_reference.isolated import IsolatedEvaluator
 from ..onnx_reference.references import DRAWS, GraphLower
+from ..onnx_reference.run_options import EXACT, RunOptions
 from .pairing import NotComparable
 from .runs import GivenChoices, Outputs
 
@@ -51,7 +51,7 @@ class GraphRuns:
 
     def choices(self, case: Case) -> list[Choice]:
         """Return the graph's own choices among places and levels, in float64 and in their order."""
-        self.double.run(case.feeds, notes_choices=True, rounds=self.rounds)
+        self.double.run(case.feeds, RunOptions(rounds=self.rounds), notes_choices=True)
         found = [choice for choice in self.double.choices if can_be_given(choice)]
         self._lines[case.name] = [choice.line for choice in found]
         return found
@@ -64,12 +64,12 @@ class GraphRuns:
     def rounded(self, case: Case, given: GivenChoices) -> Iterator[Outputs]:
         """Yield the outputs of several runs in float32."""
         for how in DRAWS:
-            yield self._run(self.single, case, given, **how)
+            yield self._run(self.single, case, given, how)
 
     def drawn(self, case: Case, given: GivenChoices) -> Iterator[Outputs]:
         """Yield those of more runs."""
         for draw in MORE_DRAWS:
-            yield self._run(self.single, case, given, draw=draw)
+            yield self._run(self.single, case, given, RunOptions(draw=draw))
 
     def lowered(self, case: Case, given: GivenChoices, precision: str) -> Iterator[Outputs]:
         """Yield the outputs of several runs of a precision below float32."""
@@ -77,14 +77,16 @@ class GraphRuns:
         if lower is None:
             raise NotComparable(f"what {precision} loses was not measured")
         evaluator = self.single if lower.rounding is None else self.lowered_graph or self.single
-        for how in DRAWS:
-            yield self._run(evaluator, case, given, rounding=lower.rounding, as_written=lower.rounding is None, **how)
+        for how in lower.draws:
+            yield self._run(evaluator, case, given, how)
 
-    def _run(self, evaluator: IsolatedEvaluator, case: Case, given: GivenChoices, **how: Any) -> Outputs:
+    def _run(
+        self, evaluator: IsolatedEvaluator, case: Case, given: GivenChoices, options: RunOptions = EXACT
+    ) -> Outputs:
         lines = self._lines[case.name]
         places = {lines[number]: value for number, value in given.places.items()}
         kept = [lines[number] for number in given.names]
-        outputs = evaluator.run(case.feeds, given=places, kept=kept, rounds=self.rounds, **how)
+        outputs = evaluator.run(case.feeds, replace(options, rounds=self.rounds), given=places, kept=kept)
         scores = {choice.line: choice.scores for choice in evaluator.choices}
         if not places.keys() <= scores.keys():
             raise NotComparable("a run of the graph made other choices")

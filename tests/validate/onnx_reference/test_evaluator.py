@@ -18,6 +18,7 @@ from attn2trt.validate.onnx_reference.evaluator import Evaluator
 from attn2trt.validate.onnx_reference.isolated import IsolatedEvaluator
 from attn2trt.validate.onnx_reference.references import GraphLower, graph_references
 from attn2trt.validate.onnx_reference.rounding import half_rounding, level_rounding, product_rounding
+from attn2trt.validate.onnx_reference.run_options import RunOptions
 
 X = {"x": np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)}
 
@@ -46,7 +47,7 @@ def test_float64_is_what_the_formula_gives(path: Path) -> None:
 
 def test_a_draw_moves_last_digits_and_repeats_itself(path: Path) -> None:
     truth, single = Evaluator(path, "float64").run(X)["y"], Evaluator(path, "float32")
-    own, first, again, other = (single.run(X, draw=draw)["y"] for draw in (None, 1, 1, 2))
+    own, first, again, other = (single.run(X, RunOptions(draw=draw))["y"] for draw in (None, 1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert all(1e-8 < error(found, truth) < 1e-6 for found in (own, first, other))
@@ -63,7 +64,7 @@ def test_a_plain_sigmoid_is_right_to_a_rounding_of_an_open_gate_and_stays_one(tm
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
     x = np.linspace(-40, 40, 4000, dtype=np.float32)
-    found = Evaluator(tmp_path / "m.onnx", "float32").run({"x": x}, draw=0, is_plain=True)["y"]
+    found = Evaluator(tmp_path / "m.onnx", "float32").run({"x": x}, RunOptions(draw=0, is_plain=True))["y"]
     assert 2**-24 < np.abs(found - 1 / (1 + np.exp(-x.astype(np.float64))))[x < -6].max() < 2**-23
     assert 0 <= found.min() < found.max() <= 1
 
@@ -77,14 +78,14 @@ def test_half_precision_is_rounded_where_it_is_wanted(path: Path, name: str, low
     truth, single = Evaluator(path, "float64").run(X)["y"], Evaluator(path, "float32")
     nodes = onnx.load(path).graph.node
     rounding = half_rounding((node.name for node in nodes), PRECISIONS[name])
-    assert low < error(single.run(X, rounding=rounding)["y"], truth) < high
+    assert low < error(single.run(X, RunOptions(rounding=rounding))["y"], truth) < high
 
 
 def test_a_graph_in_half_precision_is_exact_in_float64_and_rounded_as_written(tmp_path: Path) -> None:
     path = saved(convolution(dtype=TensorProto.FLOAT16), tmp_path / "half.onnx")
     feeds = {"x": X["x"].astype(np.float16)}
     truth, single = Evaluator(path, "float64").run(feeds)["y"], Evaluator(path, "float32")
-    written = single.run(feeds, as_written=True)["y"]
+    written = single.run(feeds, RunOptions(as_written=True))["y"]
     assert truth.dtype == np.float64
     assert written.dtype == np.float16
     assert 1e-5 < error(written, truth) < 2e-3
@@ -95,7 +96,7 @@ def test_a_quantised_graph_is_exact_in_float64_and_on_levels_as_written(tmp_path
     feeds = {"x": np.random.default_rng(0).normal(size=(2, 16)).astype(np.float32)}
     truth, single = Evaluator(path, "float64").run(feeds)["y"], Evaluator(path, "float32")
     assert error(single.run(feeds)["y"], truth) < 1e-6
-    assert 1e-4 < error(single.run(feeds, as_written=True)["y"], truth) < 1e-1
+    assert 1e-4 < error(single.run(feeds, RunOptions(as_written=True))["y"], truth) < 1e-1
 
 
 def test_levels_of_a_graph_that_was_quantised_from_this_one(path: Path) -> None:
@@ -105,7 +106,7 @@ def test_levels_of_a_graph_that_was_quantised_from_this_one(path: Path) -> None:
     saved(named, path)
     rounding = level_rounding(path, ["conv"], {"x": float(np.abs(X["x"]).max())}, PRECISIONS["int8"])
     assert rounding.levels["conv"][1:] == ("w", 0)
-    assert 1e-4 < error(Evaluator(path, "float32").run(X, rounding=rounding)["y"], truth) < 1e-1
+    assert 1e-4 < error(Evaluator(path, "float32").run(X, RunOptions(rounding=rounding))["y"], truth) < 1e-1
     assert error(single.run(X)["y"], truth) < 1e-6
 
 
@@ -232,7 +233,7 @@ def test_tf32_loses_three_digits_more_and_each_draw_loses_others(path: Path) -> 
     unnamed = onnx.load(str(path))
     unnamed.graph.node[0].name = "Conv_0"
     single = Evaluator(saved(unnamed, path.with_name("named.onnx")), "float32")
-    lost = [error(single.run(X, rounding=rounding, draw=draw)["y"], truth) for draw in (None, 0, 1, 2)]
+    lost = [error(single.run(X, RunOptions(rounding=rounding, draw=draw))["y"], truth) for draw in (None, 0, 1, 2)]
     assert all(1e-5 < one < 2e-3 for one in lost), lost
     assert len({*lost}) == 4
     assert lost[1] > lost[0], "cut off instead of rounded"
