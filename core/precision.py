@@ -237,8 +237,9 @@ QUANTISED = {row.name: row for row in _ROWS if row.graph == "quantised"}
 INTEGERS = tuple(name for name, row in QUANTISED.items() if row.is_integer)
 TRIED = tuple(row.name for row in sorted(_ROWS, key=lambda row: row.bits) if row.is_tried)
 
-# The oldest TensorRT that reads an opset: 8.6 ends at 17, 10.0 at 20, 10.15 at 24. What lies between was not tried.
-_READERS = ((17, "8.6"), (20, "10.0"), (24, "10.15"))
+# The oldest TensorRT that reads an opset: 8.6 ends at 17, 10.0 at 20, 10.15 at 24, and 11.5 reads 25 by its release
+# notes. What lies between was not tried.
+_READERS = ((17, "8.6"), (20, "10.0"), (24, "10.15"), (25, "11.5"))
 
 
 def parse_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
@@ -261,7 +262,7 @@ def named_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
 
 def oldest_tensorrt(opset: int, precision: str) -> str:
     """Return the oldest TensorRT that reads a graph of this opset and precision."""
-    of_opset = next((version for last, version in _READERS if opset <= last), "11.0")
+    of_opset = next((version for last, version in _READERS if opset <= last), _READERS[-1][1])
     return max(of_opset, PRECISIONS[precision].oldest_tensorrt, key=lambda version: [*map(int, version.split("."))])
 
 

@@ -94,7 +94,7 @@ def judge_of(max_error: float) -> StageJudge:
 
 @pytest.mark.parametrize(
     ("opset", "precision", "oldest"),
-    [(17, "fp32", "8.6"), (17, "bf16", "10.0"), (19, "fp8", "10.0"), (21, "bf16", "10.15"), (25, "int8", "11.0")],
+    [(17, "fp32", "8.6"), (17, "bf16", "10.0"), (19, "fp8", "10.0"), (21, "bf16", "10.15"), (25, "int8", "11.5")],
 )
 def test_the_oldest_tensorrt_reads_both_opset_and_precision(opset: int, precision: str, oldest: str) -> None:
     assert oldest_tensorrt(opset, precision) == oldest
