@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
 import itertools
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from types import FunctionType, SimpleNamespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...modules.user_line import is_users
+from .held import bound, is_users_function, owners, path_of, users_module
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,8 +26,8 @@ MANY = 18_018_000
 DEPTH = 3
 ENTRIES = 64
 _PLAIN = (SimpleNamespace, threading.local)
+FIXED = (tuple, functools.partial, MethodType)  # what they hold cannot be set
 Numbers = Mapping[str, float]
-_CELL = "cell_contents"  # of a variable that a function shares with the one around it
 
 
 def numbers(module: nn.Module) -> Numbers:
@@ -34,27 +35,24 @@ def numbers(module: nn.Module) -> Numbers:
     return {path: number for path, _, _, number in _held(module)}
 
 
-def counters(module: nn.Module, call: Callable[[], object]) -> list[str]:
-    """Return the paths of the numbers that each of two same calls changes by the same step.
+def counters(seen: Sequence[Numbers]) -> dict[str, int]:
+    """Return the paths of the numbers that each of two same calls changed by the same step, and its sign.
 
-    The first call is not counted: it may make what later ones find, as a table for the largest size so far.
+    ``seen`` are the numbers before, between and after them. A call before these may make what later ones find, as a
+    table for the largest size so far.
     """
-    call()
-    seen = [numbers(module)]
-    for _ in range(2):
-        call()
-        seen.append(numbers(module))
     first, second, third = seen
-    return [path for path in third if _is_step(_step(first, second, path), _step(second, third, path))]
+    steps = {path: _step(second, third, path) for path in third if _is_step(first, second, third, path)}
+    return {path: 1 if step > 0 else -1 for path, step in steps.items()}
 
 
 @contextmanager
-def counted_on(module: nn.Module, paths: list[str], reached: int) -> Iterator[None]:
-    """Set counters to a number for a while: others than the module may count in a global."""
-    held = [one for one in _held(module) if one[0] in paths]
+def counted_on(module: nn.Module, signs: Mapping[str, int], reached: int) -> Iterator[None]:
+    """Set counters to a number for a while, below zero if they count down: others may count in the same global."""
+    held = [one for one in _held(module) if one[0] in signs]
     before = [_get(owner, name) for _, owner, name, _ in held]
-    for (_, owner, name, _), value in zip(held, before, strict=True):
-        _set(owner, name, _filled(value, reached))
+    for (path, owner, name, _), value in zip(held, before, strict=True):
+        _set(owner, name, _filled(value, signs[path] * reached))
     try:
         yield
     finally:
@@ -66,15 +64,23 @@ def _filled(value: Any, number: int) -> Any:
     import torch
 
     if isinstance(value, np.ndarray):
-        return np.full_like(value, number)
-    return torch.full_like(value, number) if isinstance(value, torch.Tensor) else number
+        return np.full_like(value, _within(np.iinfo(value.dtype), number) if value.dtype.kind in "iu" else number)
+    if isinstance(value, torch.Tensor):
+        is_whole = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+        return torch.full_like(value, _within(torch.iinfo(value.dtype), number) if is_whole else number)
+    return number
+
+
+def _within(ends: Any, number: int) -> int:
+    return int(min(max(number, ends.min + 1), ends.max - 1))  # one call more does not wrap around
 
 
 def _step(before: Numbers, after: Numbers, path: str) -> float:
     return after[path] - before[path] if path in before and path in after else 0
 
 
-def _is_step(one: float, other: float) -> bool:
+def _is_step(first: Numbers, second: Numbers, third: Numbers, path: str) -> bool:
+    one, other = _step(first, second, path), _step(second, third, path)
     return one != 0 and math.isclose(one, other, rel_tol=1e-6)  # sums of float32
 
 
@@ -83,17 +89,16 @@ def _held(module: nn.Module) -> Iterator[tuple[str, Any, Any, float]]:
 
     In the module and its classes, and in what its forwards read outside of it: globals, and variables around them.
     """
-    for prefix, owner, held in _owners(module):
+    for prefix, owner, held in owners(module):
         for name, value in list(held.items()):
-            path = f"{prefix}.{name}".lstrip(".").removesuffix(f".{_CELL}")
-            yield from _numbers(path, owner, name, value, DEPTH)
+            yield from _numbers(path_of(prefix, name), owner, name, value, DEPTH)
 
 
 def _numbers(path: str, owner: Any, name: Any, value: Any, depth: int) -> Iterator[tuple[str, Any, Any, float]]:
     """Yield what ``_held`` does of one value: a number, or those in a container or in a plain object of the user's."""
     number = _number(value)
     if number is not None:
-        if not isinstance(owner, tuple):
+        if not isinstance(owner, FIXED):
             yield path, owner, name, number
     elif depth:
         for found, key, inner in _entries(value):
@@ -106,55 +111,17 @@ def _entries(value: Any) -> list[tuple[str, Any, Any]]:
         return [(f"[{key!r}]", key, one) for key, one in itertools.islice(value.items(), ENTRIES)]
     if isinstance(value, (list, tuple)):
         return [(f"[{key}]", key, one) for key, one in enumerate(value[:ENTRIES])]
-    if isinstance(value, FunctionType):
-        return [(f".{name}", name, one) for name, one in vars(value).items()] if _is_users(value) else []
+    if parts := bound(value):
+        return [("", key, one) for key, one in enumerate(parts)]
+    if isinstance(value, (FunctionType, ModuleType)):
+        held = vars(value) if isinstance(value, FunctionType) and is_users_function(value) else users_module(value)
+        return [(f".{name}", name, one) for name, one in itertools.islice(held.items(), ENTRIES)]
     kind = value if isinstance(value, type) else type(value)
     if kind not in _PLAIN and not is_users(getattr(sys.modules.get(kind.__module__), "__file__", None) or "<none>"):
         return []
     slots = [name for name in getattr(kind, "__slots__", ()) if hasattr(value, name)]
     held = {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots}}
     return [(f".{name}", name, one) for name, one in itertools.islice(held.items(), ENTRIES)]
-
-
-def _owners(module: nn.Module) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
-    """Yield each owner of values with its path and what it holds; a class or a function of several modules once."""
-    import torch
-
-    torchs = vars(torch.nn.Module()).keys()
-    for prefix, part in module.named_modules():
-        yield prefix, part, {**part._buffers, **{name: one for name, one in vars(part).items() if name not in torchs}}
-    kinds = dict.fromkeys(kind for part in module.modules() for kind in type(part).__mro__)
-    waiting = [_function(value) for owner in (*kinds, *module.modules()) for value in vars(owner).values()]
-    for kind in kinds:
-        if _is_users(_function(vars(kind).get("forward"))):
-            yield kind.__name__, kind, vars(kind)
-    functions: dict[FunctionType, None] = {}
-    while waiting:
-        function = waiting.pop()
-        if function is None or function in functions or not _is_users(function):
-            continue
-        functions[function] = None
-        for name, parameter in inspect.signature(function).parameters.items():
-            if isinstance(parameter.default, (dict, list)):  # made once, for all calls
-                yield function.__name__, function, {name: parameter.default}
-        named = {name: function.__globals__.get(name) for name in function.__code__.co_names}
-        waiting += map(_function, named.values())
-        yield "", function.__globals__, named
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            with suppress(ValueError):  # not filled yet
-                yield name, cell, {_CELL: cell.cell_contents}
-
-
-def _function(value: Any) -> FunctionType | None:
-    try:
-        value = inspect.unwrap(value) if callable(value) else None
-    except Exception:  # a stand-in for a package that is not installed, as MONAI's, answers any question with an error
-        return None
-    return value if isinstance(value, FunctionType) else None
-
-
-def _is_users(function: FunctionType | None) -> bool:
-    return function is not None and is_users(function.__code__.co_filename)
 
 
 def _get(owner: Any, name: Any) -> Any:

@@ -21,12 +21,15 @@ from ..eager import CannotRun, Eager, Outputs
 from .counts import MANY, counted_on, counters, numbers
 from .draws import TRIALS, Draw, Draws, states
 from .sources import changing_line, watch_clocks
-from .state import changed, generators, prints
+from .state import changed, iterators, kept_bytes, prints
 
 # float64 repeats itself but for the order of its sums in another thread.
 REPEATS = 1e-9
-# If a clock or a generator of the module's own is asked, so many calls are compared: no end of its range is known.
+# If a clock is asked, so many calls are compared: no end of its range is known.
 CALLS = 12
+# If calls change what no number shows, as the length of a list, so many more are: past the hundred that people take.
+CALLS_ON = 128
+MOST_BYTES = 2**30  # fewer, if the module would keep more than that of them
 SHOWN = 3
 ADVICE = "make the outputs depend on the inputs alone, as by `if self.training`, or take the state as an input"
 
@@ -53,7 +56,6 @@ class Repeats:
         copy = self._first.fresh()
         copy.follow_modules()
         copy.draws = Draws(copy.inside)
-        own = generators(copy.module)
         before = prints(copy.module, with_parameters=False)
         counted = numbers(copy.module)
         with watch_clocks(self._clocks):
@@ -62,11 +64,10 @@ class Repeats:
                     self._again[index] = copy.run(self._cases[index].feeds, self._cases[index], watched=False)
                     self._refuse_draws(copy.draws, index)
         kept = changed(before, prints(copy.module, with_parameters=False))
-        has_drawn = not {*kept}.isdisjoint(own)
-        if self._again and (self._clocks or has_drawn):
-            self._call_often(copy, min(self._again))
-        if self._again and numbers(copy.module) != counted:
-            self._count_far(min(self._again))
+        if self._again and self._clocks:
+            self._call_often(copy, min(self._again), CALLS)
+        if self._again and (kept or numbers(copy.module) != counted or iterators(copy.module)):
+            self._go_on(min(self._again))
         if self._again and kept:
             self._mix_sizes(self._cases[min(self._again)], kept)
 
@@ -102,32 +103,44 @@ class Repeats:
         line = changing_line(lambda: copy.run(case.feeds, case, watched=False), lambda: states()[drawn.source])
         return Draw(drawn.source, drawn.module, line)
 
-    def _call_often(self, copy: Eager, index: int) -> None:
+    def _call_often(self, copy: Eager, index: int, calls: int) -> None:
         case, first = self._cases[index], self._again[index]
-        for _ in range(CALLS):
+        for _ in range(calls):
             outputs = copy.run(case.feeds, case, watched=False)
             if not repeats(outputs, first):
-                self._refuse(index, off=distance(outputs, first))
+                self._refuse(index, off=distance(outputs, first), call="one of many calls")
 
-    def _count_far(self, index: int) -> None:
-        """Refuse if the outputs are others once what the module counts its calls in has come far."""
+    def _go_on(self, index: int) -> None:
+        """Refuse if the outputs are others once what every call changes has come far."""
         case, copy = self._cases[index], self._first.fresh()
+        counted, kept, held = [], [], []
+        for _ in range(3):
+            outputs = copy.run(case.feeds, case, watched=False)
+            counted.append(numbers(copy.module))
+            kept.append(prints(copy.module, with_parameters=False))
+            held.append(kept_bytes(copy.module))
+        if not repeats(self._again[index], outputs):  # the comparison finds it
+            return
+        counts = counters(counted)
+        self._count_far(copy, index, counts)
+        if {*changed(kept[1], kept[2])} - {*counts} or iterators(copy.module):
+            self._call_often(copy, index, min(CALLS_ON, MOST_BYTES // max(1, held[2] - held[1])))
+
+    def _count_far(self, copy: Eager, index: int, counts: Mapping[str, int]) -> None:
+        case = self._cases[index]
 
         def call() -> Outputs:
             return copy.run(case.feeds, case, watched=False)
 
-        paths = counters(copy.module, call)
-        if not repeats(self._again[index], call()):  # the comparison finds it
-            return
-        for reached in (MANY - 1, MANY) if paths else ():  # counted before it is asked for, or after
-            with counted_on(copy.module, paths, reached), suppress(CannotRun):
+        for reached in (MANY - 1, MANY) if counts else ():  # counted before it is asked for, or after
+            with counted_on(copy.module, counts, reached), suppress(CannotRun):
                 off = distance(call(), self._again[index])
                 if off > REPEATS:
                     line = changing_line(call, lambda: numbers(copy.module))
                     _refuse(
                         self._first,
-                        f"it counts its calls in {_some(paths, line)}, and once it has come to {reached} the outputs "
-                        f"of case {case.name} are off by {off:.2g} of the largest",
+                        f"it counts its calls in {_some([*counts], line)}, and once it has come to {reached} the "
+                        f"outputs of case {case.name} are off by {off:.2g} of the largest",
                     )
 
     def _mix_sizes(self, case: Case, kept: Sequence[str]) -> None:
@@ -148,19 +161,19 @@ class Repeats:
                         f"{_listed(before)}, and calls change its {_some(kept, '')}",
                     )
 
-    def _refuse(self, index: int, *, off: float) -> NoReturn:
+    def _refuse(self, index: int, *, off: float, call: str = "a second call") -> NoReturn:
         case, copy = self._cases[index], self._first.fresh()
         for _ in range(2):  # what the first call only sets, the second changes
             before = prints(copy.module)
             copy.run(case.feeds, case, watched=False)
-            paths = changed(before, prints(copy.module))
-        difference = f"a second call with the inputs of case {case.name} is off by {off:.2g} of the largest output"
+            paths = changed(before, prints(copy.module)) or iterators(copy.module)
+        difference = f"{call} with the inputs of case {case.name} is off by {off:.2g} of the largest output"
         if not paths:
             why = f"it reads {self._clocks[0]}" if self._clocks else "something outside of it changes, as a global does"
             _refuse(self._first, f"{difference}, and {why}")
         line = changing_line(
             lambda: copy.run(case.feeds, case, watched=False),
-            lambda: [prints(copy.module).get(path) for path in paths],
+            lambda: prints(copy.module, of=paths),
         )
         _refuse(self._first, f"{difference}, and every call changes its {_some(paths, line)}")
 

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .held import bound, owners, path_of, users_module
 
 if TYPE_CHECKING:
     from torch import nn
 
 # Attributes that hold attributes that hold …: deeper ones are not looked at.
-DEPTH = 6
+DEPTH, DEPTH_OUTSIDE = 6, 3
 # torch's own bookkeeping of a module: its hooks and its children.
 _TORCHS = ("_modules", "_parameters", "_buffers")
 GENERATORS = (random.Random, np.random.RandomState, np.random.Generator)
 Prints = Mapping[str, object]
 
 
-def prints(module: nn.Module, *, with_parameters: bool = True) -> Prints:
-    """Return a fingerprint of everything that ``module`` keeps, by its path: ``layer.2.memory``."""
+def prints(module: nn.Module, *, with_parameters: bool = True, of: Sequence[str] = ()) -> Prints:
+    """Return a fingerprint of everything that ``module`` keeps, or of these paths, by its path: ``layer.2.memory``."""
     import torch
 
     left_out = () if with_parameters else {name for name, _ in module.named_parameters()}
     with torch._C.DisableTorchFunction():  # a float64 run tells the module of float32
-        return {path: _print(value, DEPTH) for path, value in _kept(module) if path not in left_out}
+        found: dict[str, object] = {}
+        for path, value, depth in _kept(module):
+            if path not in left_out and (path in of or not of):  # an attribute and a global may have one name
+                found[path] = (found[path], _print(value, depth)) if path in found else _print(value, depth)
+        return found
 
 
 def changed(before: Prints, after: Prints) -> list[str]:
@@ -34,9 +43,24 @@ def changed(before: Prints, after: Prints) -> list[str]:
     return sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
 
 
-def generators(module: nn.Module) -> list[str]:
-    """Return the paths of attributes that are random generators of the module's own."""
-    return [path for path, value in _kept(module) if isinstance(value, GENERATORS)]
+def iterators(module: nn.Module) -> list[str]:
+    """Return the paths of what is kept and does not show how far it has come, as a cycle."""
+    return [path for path, value, _ in _kept(module) if isinstance(value, Iterator) and _place(value) is None]
+
+
+def kept_bytes(module: nn.Module) -> int:
+    """Return the bytes of all tensors and arrays that ``module`` keeps, also in containers."""
+    return sum(_bytes(value, depth) for _, value, depth in _kept(module))
+
+
+def _bytes(value: Any, depth: int) -> int:
+    import torch
+
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return value.nbytes
+    parts = value.values() if isinstance(value, Mapping) else value
+    is_container = isinstance(value, (Mapping, list, tuple, set, frozenset, deque))
+    return sum(_bytes(part, depth - 1) for part in parts) if is_container and depth else 0
 
 
 def _state(generator: Any) -> object:
@@ -45,16 +69,21 @@ def _state(generator: Any) -> object:
     return generator.bit_generator.state if isinstance(generator, np.random.Generator) else generator.get_state()
 
 
-def _kept(module: nn.Module) -> Iterator[tuple[str, object]]:
+def _kept(module: nn.Module) -> Iterator[tuple[str, object, int]]:
+    from torch import nn
+
     for prefix, part in module.named_modules():
         held = {**part._parameters, **part._buffers}
         held |= {name: value for name, value in vars(part).items() if name not in _TORCHS and "hook" not in name}
         for name, value in held.items():
-            yield f"{prefix}.{name}".lstrip("."), value
+            yield f"{prefix}.{name}".lstrip("."), value, DEPTH
     for kind in {type(part) for part in module.modules()}:
         for name, value in vars(kind).items():
             if not (name.startswith("__") or callable(value) or hasattr(value, "__get__")):
-                yield f"{kind.__name__}.{name}", value
+                yield f"{kind.__name__}.{name}", value, DEPTH
+    for prefix, owner, outside in owners(module):
+        if not isinstance(owner, (type, nn.Module)):
+            yield from ((path_of(prefix, name), value, DEPTH_OUTSIDE) for name, value in outside.items())
 
 
 def _print(value: Any, depth: int) -> object:
@@ -75,13 +104,24 @@ def _print(value: Any, depth: int) -> object:
 
 
 def _print_of_container(value: Any, depth: int) -> object:
+    if isinstance(value, ModuleType):
+        value, depth = users_module(value), min(depth, 1)
+    value = bound(value) or value
     if isinstance(value, Mapping):
         return [(_print(key, depth), _print(part, depth)) for key, part in value.items()]
-    if isinstance(value, (list, tuple)) or type(value).__name__ == "deque":
+    if isinstance(value, (list, tuple, deque)):
         return [_print(part, depth) for part in value]
     if isinstance(value, (set, frozenset)):
         return sorted(map(repr, value))
-    if isinstance(value, GENERATORS):
-        return repr(_state(value))
+    if isinstance(value, (Iterator, *GENERATORS)):
+        return _place(value) if isinstance(value, Iterator) else repr(_state(value))
     kept = getattr(value, "__dict__", None)
     return id(value) if kept is None or callable(value) else [(name, _print(kept[name], depth)) for name in kept]
+
+
+def _place(iterator: Any) -> object:
+    """Return how far an iterator has come; None if it does not show that."""
+    if isinstance(iterator, itertools.count):
+        return repr(iterator)
+    frame = getattr(iterator, "gi_frame", None)
+    return None if frame is None else (frame.f_lasti, repr(sorted(frame.f_locals.items())))

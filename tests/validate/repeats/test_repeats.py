@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cProfile
+import functools
 import itertools
 import os
 import random
@@ -160,7 +161,44 @@ def progress(m: Any, x: Tensor, y: Tensor) -> Tensor:
     return y if m.memory < 1 else y * 2
 
 
+def grow(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.tables.setdefault("all", []).append(0)
+    return y if len(m.tables["all"]) <= 100 else y * 2
+
+
+def count_down(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.calls -= 1
+    return y if m.calls > -5000 else y * 2
+
+
+def in_one_of_many(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.memory = torch.zeros(4) if m.memory is None else m.memory + torch.arange(4)
+    return y if m.memory[1] < 100 else y * 2
+
+
+def in_a_byte(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.memory = torch.zeros((), dtype=torch.uint8) if m.memory is None else m.memory + 1
+    return y if m.memory < 250 else y * 2
+
+
+SEEN: list[int] = []
+CYCLE = itertools.cycle([*[False] * 90, True])
+TICKED = functools.partial(lambda box: box.append(0) or len(box), [])
+
+
+def see(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    SEEN.append(0)
+    return y if len(SEEN) < 110 else y * 2
+
+
 REFUSED = {
+    "in the length of a list": (grow, r"one of many calls .* changes its tables at .*append"),
+    "in the length of a global": (see, r"one of many calls .* changes its SEEN at .*append"),
+    "downwards": (count_down, r"calls in calls at .*, and once"),
+    "in a byte": (in_a_byte, r"calls in memory at .*, and once"),
+    "in one of four": (in_one_of_many, r"one of many calls .* changes its memory at"),
+    "in a cycle": (lambda m, x, y: y * 2 if next(CYCLE) else y, r"one of many calls .* its CYCLE;"),
+    "in a partial function": (lambda m, x, y: y if TICKED() < 110 else y * 2, r"one of many calls .* its TICKED at"),
     "in halves, in an object": (
         lambda m, x, y: y * (SCHEDULE.step() < 500),
         r"calls in SCHEDULE.steps at .*self.steps",
@@ -182,7 +220,7 @@ REFUSED = {
     "buffer": (count, r"changes its count at .*`m.count \+= 1`"),
     "container": (collect, r"changes its tables at .*append"),
     "class attribute": (count_class, r"changes its Module.calls at .*`Module.calls \+= 1`"),
-    "global": (lambda m, x, y: y * next(CALLS), r"something outside of it changes"),
+    "global": (lambda m, x, y: y * next(CALLS), r"changes its CALLS at .*next\(CALLS\)"),
     "python": (lambda m, x, y: y if random.random() < 0.001 else y * 2, r"Python's random at .*test_repeats.py:"),
     "python choice": (lambda m, x, y: y * random.choice([1, 2]), r"Python's random at"),
     "numpy": (lambda m, x, y: y if np.random.rand() > 0.001 else y * 2, r"NumPy's random at .*test_repeats.py:"),
