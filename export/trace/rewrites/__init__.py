@@ -6,10 +6,11 @@ one idea, and is found by existing: ``REWRITES`` maps functions to their argumen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 
 from ....core.discovery import files_of
@@ -27,6 +28,8 @@ class SizeIndependentCalls(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         options = dict(kwargs or {})
+        if not torch.compiler.is_dynamo_compiling() and isinstance(func, HigherOrderOperator):
+            args = tuple(self._active_in(item) if isinstance(item, torch.fx.GraphModule) else item for item in args)
         if func in REWRITES and "out" not in options:
             names, rewrite = REWRITES[func]
             replaced = rewrite(bound(names, args, options))
@@ -38,3 +41,12 @@ class SizeIndependentCalls(TorchFunctionMode):
             if func is not torch.Tensor.view:
                 raise
             raise RuntimeError(*error.args) from error  # as without a trace: a module may catch it and reshape
+
+    def _active_in(self, body: torch.fx.GraphModule) -> Callable[..., Any]:
+        """Return ``body``, of ``torch.cond`` or a loop, whose calls are rewritten too: PyTorch runs it without modes."""
+
+        def run(*operands: Any) -> Any:
+            with self:
+                return body(*operands)
+
+        return run

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch._higher_order_ops import scan, while_loop
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attn2trt.export.trace.rewrites import (
+    SizeIndependentCalls,
     antialiased,
     arctangents,
     assigned,
@@ -273,3 +275,29 @@ def test_what_a_mask_is_given_is_pytorchs(shape: tuple[int, ...], index: Any, va
 )
 def test_another_assignment_is_left_as_it_is(index: Any, value: Any) -> None:
     assert assigned.assign({"input": torch.zeros(2, 3, 4), "index": index, "value": value}) is None
+
+
+class Bodies(torch.nn.Module):
+    """Calls that are rewritten in what torch.cond and loops run."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        def pooled(x: torch.Tensor) -> torch.Tensor:
+            x = x + 1
+            x[x > 1] = 0.5
+            return F.adaptive_avg_pool1d(x, 2)
+
+        chosen = torch.cond(x.mean() > 0, pooled, lambda x: F.adaptive_max_pool1d(x, 2), (x,))
+        turned = while_loop(lambda i, x: i < 2, lambda i, x: (i + 1, x * pooled(x).amax()), (torch.tensor(0), x))[1]
+        summed = scan(lambda sum, x: (sum + x, F.adaptive_avg_pool1d(sum, 3)), torch.zeros(4, x.shape[2]), x)[1]
+        return chosen, turned, summed
+
+
+def test_calls_in_bodies_are_rewritten() -> None:
+    axes = ({2: torch.export.Dim.DYNAMIC},)
+    with torch.no_grad(), SizeIndependentCalls():
+        program = torch.export.export(Bodies(), (torch.randn(2, 4, 6),), dynamic_shapes=axes, strict=False)
+    parts = [part for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)]
+    called = " ".join(str(node.target) for part in parts for node in part.graph.nodes)
+    assert "adaptive" not in called and "index_put" not in called
+    for x in (torch.randn(2, 4, 11) + 2, torch.randn(2, 4, 11) - 2):
+        torch.testing.assert_close(program.module()(x), Bodies()(x))
