@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,13 +97,15 @@ def is_among_places(operator: str) -> bool:
     return operator.lower() in BEST or operator.lower() in RANKED
 
 
-def moved_scores(choice: Choice, far: Array, draw: int, generator: np.random.Generator) -> Array:
+def moved_scores(choice: Choice, far: Array, draw: int) -> Array:
     """Return the scores of a choice, each moved by up to half of ``far``, so that near ties are decided otherwise.
 
-    The first two draws move all up or down, or for a choice among places what is picked from what is not.
+    The first two draws move all up or down, or for a choice among places what is picked from what is not. Any other
+    moves equal scores alike, since rounding leaves two comparisons of one tensor the same numbers.
     """
     scores, operator = choice.scores, choice.operator.lower()
     if draw >= 2:
+        generator = np.random.default_rng([draw, zlib.crc32(scores.tobytes())])
         return np.asarray(scores + far * (generator.random(scores.shape) - 0.5))
     if operator in BEST:
         return _without_best(choice, float(far.max()))

@@ -179,10 +179,16 @@ class Eager:
         return Given(self.held)
 
     def run_moved(self, feeds: Feeds, case: Case, allowed: Sequence[Array], draw: int) -> Outputs:
-        """Outputs by name of a run in which the scores of its choices are moved as far as ``allowed`` says."""
+        """Outputs by name of a run in which the scores of its choices are moved as far as ``allowed`` says.
+
+        No output if the module cannot run with other choices, as one that has to find as many elements twice.
+        """
         from .selections import Moved
 
-        return self._run(feeds, case, self._mode("own", watched=False), Moved(allowed, draw))
+        try:
+            return self._run(feeds, case, self._mode("own", watched=False), Moved(allowed, draw))
+        except CannotRun:
+            return {}
 
     def run_given(
         self,

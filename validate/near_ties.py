@@ -111,8 +111,8 @@ class NearTies:
         choices: The choices of that run.
         rounded: Those of a run of the precision, in the same order.
         precision: The precision.
-        run_moved: Runs float64 again with the scores of each choice moved, and returns the outputs; it is given what
-            ``allowed_moves`` returns, and the number of the draw.
+        run_moved: Runs float64 again with the scores of each choice moved, and returns the outputs, or none if the
+            module cannot run so; it is given what ``allowed_moves`` returns, and the number of the draw.
         hidden: Gets the choices that the precision can move, and the shares of outputs that are left out.
     """
 
@@ -141,9 +141,9 @@ class NearTies:
 
     @cached_property
     def _moved(self) -> list[Outputs]:
-        """The outputs with the scores moved; none if there is nothing to move."""
+        """The outputs with the scores moved; none if there is nothing to move, or no run that can be moved."""
         draws = range(DRAWS if any(far.any() for far in self.allowed) else 0)
-        return [self.run_moved(self.allowed, draw) for draw in draws]
+        return [found for draw in draws if (found := self.run_moved(self.allowed, draw))]
 
     def floors(self, first: Outputs) -> dict[str, Floor]:
         """Return the floors of the ``first`` run, without what a choice between near ties decides."""

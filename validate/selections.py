@@ -47,7 +47,6 @@ class Moved(OperatorMode):
     def __init__(self, allowed: Sequence[np.ndarray], draw: int) -> None:
         super().__init__()
         self._allowed, self._draw, self._number = allowed, draw, 0
-        self._generator = np.random.default_rng(draw)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -59,7 +58,7 @@ class Moved(OperatorMode):
         self._number += 1
         if not far.any() or far.shape != tuple(args[0].shape):
             return result
-        moved = moved_scores(_choice(func, args, kwargs, result), far, self._draw, self._generator)
+        moved = moved_scores(_choice(func, args, kwargs, result), far, self._draw)
         other = func(torch.from_numpy(moved).to(args[0].dtype), *args[1:], **kwargs)
         return _of_places(func, args, kwargs, other) if is_among_places(name) else other
 

@@ -217,6 +217,30 @@ def test_a_close_comparison_whose_sides_meet_decides_nothing() -> None:
     assert not any("float16" in said for said in hidden.findings(nn.Identity()))
 
 
+def doubled(mask: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Read and write by two masks, which have to choose as many elements."""
+
+    def function(y: Tensor) -> Tensor:
+        y = y.clone()
+        y[y > 0.55] = y[mask(y)] * 2
+        return y
+
+    return function
+
+
+def test_two_masks_of_the_same_scores_are_moved_alike() -> None:
+    found, _ = floors(doubled(lambda y: y > 0.55), CLOSE, "fp16")
+    unsettled = found.lower["fp16"]["output"].unsettled
+    assert unsettled is not None
+    assert unsettled[:, 3].all()
+    assert not np.delete(unsettled, 3, axis=1).any()
+
+
+def test_a_run_that_other_choices_keep_from_running_leaves_nothing_out() -> None:
+    found, _ = floors(doubled(lambda y: -y < -0.55), CLOSE, "fp16")
+    assert found.lower["fp16"]["output"].unsettled is None
+
+
 def fixed_point(y: Tensor) -> Tensor:
     """Sixteenths of a millionth, whose last digit float32 does not have."""
     return (y.tanh() * 2.0**24).round().to(torch.int32)

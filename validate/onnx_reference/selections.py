@@ -76,7 +76,6 @@ class Moved:
 
     def __init__(self, allowed: Sequence[Array], draw: int) -> None:
         self._allowed, self._draw, self._number = allowed, draw, 0
-        self._generator = np.random.default_rng(draw)
 
     def __call__(self, node: onnx.NodeProto, given: Inputs, compute: Compute) -> Sequence[Any]:
         """Return what a node computes of what it is given, the scores moved."""
@@ -89,7 +88,7 @@ class Moved:
         if not far.any() or far.shape != given[place].shape:
             return result
         choice = _choice(node, given, result)
-        scores = moved_scores(choice, far, self._draw, self._generator).astype(given[place].dtype)
+        scores = moved_scores(choice, far, self._draw).astype(given[place].dtype)
         other = compute([scores if number == place else value for number, value in enumerate(given)])
         if len(other) < 2:
             return other
