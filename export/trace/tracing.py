@@ -26,6 +26,7 @@ from .caught_errors import CaughtErrors
 from .following import followed, run_copy, runs
 from .guards import Guard, TraceGuards, is_dynamic
 from .known_values import KnownValues
+from .masked import with_chosen_elements
 from .narrowing import Agrees, Violation, fixing_guard, restrict
 from .outputs import run_checked
 from .paths import only_at, restrict_along_paths
@@ -151,7 +152,7 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
             shapes = for_signature(module, dynamic)
             program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
         with quiet():
-            program = without_transforms(target.name, without_raised(program))
+            program = with_chosen_elements(without_transforms(target.name, without_raised(program)))
     except Exception as error:  # the user's forward and torch may raise anything
         failure = error
     larger = guards.larger_sizes(target.axes)

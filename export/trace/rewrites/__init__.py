@@ -43,7 +43,7 @@ class SizeIndependentCalls(TorchFunctionMode):
             raise RuntimeError(*error.args) from error  # as without a trace: a module may catch it and reshape
 
     def _active_in(self, body: torch.fx.GraphModule) -> Callable[..., Any]:
-        """Return ``body``, of ``torch.cond`` or a loop, whose calls are rewritten too: PyTorch runs it without modes."""
+        """Return ``body``, of ``torch.cond`` or a loop, with its calls rewritten: PyTorch runs it without modes."""
 
         def run(*operands: Any) -> Any:
             with self:
