@@ -15,6 +15,7 @@ from attn2trt.core.precision import FP32, QUANTISED
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.placed import place
 from attn2trt.export.precision import lower
+from attn2trt.export.precision_options import PrecisionOptions
 from attn2trt.export.quantized import quantize
 from attn2trt.modules import catalog
 from attn2trt.modules.block_index import block_info
@@ -84,9 +85,10 @@ def lowered(graph: OnnxGraph, precision: str, folder: Path, *, io: str = FLOAT32
     def ranges(tensors: Sequence[str]) -> dict[str, float]:
         return dict.fromkeys(tensors, RANGE)
 
+    options = PrecisionOptions(io=io)
     if precision not in QUANTISED:
-        return lower(graph, precision, folder, io=io).graph
+        return lower(graph, precision, folder, options).graph
     form = QUANTISED[precision]
     if form.is_placed:
-        return place(graph, ranges, folder, calibration="none", form=form, io=io).graph
+        return place(graph, ranges, folder, calibration="none", form=form, options=options).graph
     return quantize(graph, ranges, folder, parameters={}, calibration="none", form=form).graph

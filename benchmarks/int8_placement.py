@@ -29,14 +29,15 @@ from fused_bytes import Kernels
 from stored_results import by_target, target_options
 
 from attn2trt.core.graph import OnnxGraph
-from attn2trt.core.precision import FP16, INT8, INT8_FP16, PRECISIONS, QUANTISED
+from attn2trt.core.precision import FP16, INT8, INT8_FP16, PRECISIONS
 from attn2trt.core.scratch import scratch
 from attn2trt.engines.tensorrt.build import BuildOrder
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.isolated import build_isolated
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.errors import Attn2trtError
-from attn2trt.export.precision import lower_rest
+from attn2trt.export.precision import lower
+from attn2trt.export.precision_options import PrecisionOptions
 from attn2trt.modules import catalog
 from attn2trt.workflows.float32_graph import export_graph
 
@@ -128,7 +129,7 @@ def graphs_of(name: str, folder: Path) -> Iterator[tuple[str, OnnxGraph | str]]:
     graph, half = export_graph(target, target.build(), folder), PRECISIONS[FP16].dtype
     if graph.precision == INT8:
         yield INT8, graph
-        yield INT8_FP16, lower_rest(graph, QUANTISED[INT8_FP16], folder, io=half).graph
+        yield INT8_FP16, lower(graph, INT8_FP16, folder, PrecisionOptions(io=half)).graph
         return
     for precision in (FP16, INT8, INT8_FP16):
         yield precision, lowered(graph, precision, folder, io=half)

@@ -26,7 +26,8 @@ from attn2trt.export.passes.float_policy import FloatPlan, first_opset
 from attn2trt.export.passes.lower_precision import LowerPrecision
 from attn2trt.export.passes.quantize import Quantize
 from attn2trt.export.passes.quantize_policy import QUANTIZABLE, Quantized, QuantizePlan, output_axis
-from attn2trt.export.precision import file_name, float32_source
+from attn2trt.export.precision import float32_source
+from attn2trt.export.precision_options import file_name
 
 # One whose rest is in half precision has the operators of both.
 EIGHT_BIT = tuple(name for name, row in QUANTISED.items() if not row.is_placed)

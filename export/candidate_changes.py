@@ -20,7 +20,8 @@ from .passes.float_policy import plan
 from .passes.pairs import Pairs, Reader
 from .passes.place_pairs import place_pairs
 from .passes.quantize_policy import plan_quantized
-from .precision import Change, keeper, kept_in
+from .precision import keeper, kept_in
+from .precision_options import Overrides
 from .rewrites.tensorrt import LOWERINGS, Lowering
 
 
@@ -31,9 +32,9 @@ def changes(model: ir.Model, source: Source, precision: str) -> dict[Choice, fro
     return {Choice(name, kind, len(nodes)): nodes for (name, kind), nodes in found.items() if nodes}
 
 
-def change_of(model: ir.Model, source: Source, precision: str, chosen: Sequence[Choice]) -> Change:
+def overrides_of(model: ir.Model, source: Source, precision: str, chosen: Sequence[Choice]) -> Overrides:
     """Return the nodes that the choices change; raises InputError for one that is unknown or changes none."""
-    change, by_name = Change(), {lowering.name: lowering for lowering in LOWERINGS}
+    overrides, by_name = Overrides(), {lowering.name: lowering for lowering in LOWERINGS}
     applying = {(one.name, one.kind): nodes for one, nodes in changes(model, source, precision).items()}
     for choice in chosen:
         if choice.name not in by_name and choice.name != instead_of_8_bits(precision):
@@ -43,28 +44,28 @@ def change_of(model: ir.Model, source: Source, precision: str, chosen: Sequence[
         if not nodes:
             raise InputError(f"{choice.name!r} changes nothing at {choice.kind!r} beside what else is chosen")
         if choice.name in by_name:
-            change = _with(change, by_name[choice.name], model.graph, source.io)
+            overrides = _with(overrides, by_name[choice.name], model.graph, source.io)
         else:
-            change = replace(change, without_8_bits=change.without_8_bits | nodes)
-    return change
+            overrides = replace(overrides, without_8_bits=overrides.without_8_bits | nodes)
+    return overrides
 
 
 def _lowered_nodes(model: ir.Model, source: Source, precision: str, lowering: Lowering) -> frozenset[str]:
     """Return the names of the nodes whose type the choice alone changes."""
     low = None if precision in as_it_is(source.graph.precision) else floats_of(precision)
-    change = _with(Change(), lowering, model.graph, source.io)
-    if low is None or not (change.allowed or change.kept):
+    overrides = _with(Overrides(), lowering, model.graph, source.io)
+    if low is None or not (overrides.allowed or overrides.kept):
         return frozenset()
     kept_by = _kept_by(source)
     plain = plan(model, low, kept_by)
-    return plain.low ^ plan(model, low, change.keeper(kept_by), allowed=change.allowed).low
+    return plain.low ^ plan(model, low, overrides.keeper(kept_by), allowed=overrides.allowed).low
 
 
-def _with(change: Change, lowering: Lowering, graph: ir.Graph, io: str) -> Change:
+def _with(overrides: Overrides, lowering: Lowering, graph: ir.Graph, io: str) -> Overrides:
     nodes = lowering.nodes(graph, io=io)
     if lowering.is_low:
-        return replace(change, allowed=change.allowed | nodes)
-    return replace(change, kept={**change.kept, **dict.fromkeys(nodes, lowering.name)})
+        return replace(overrides, allowed=overrides.allowed | nodes)
+    return replace(overrides, kept={**overrides.kept, **dict.fromkeys(nodes, lowering.name)})
 
 
 def _without_8_bits(model: ir.Model, source: Source, precision: str) -> dict[tuple[str, str], frozenset[str]]:

@@ -17,12 +17,13 @@ from ..core.graph import OnnxGraph, save
 from ..core.precision import CAST, QUANTISED
 from ..core.scratch import scratch
 from ..errors import InputError
-from .candidate_changes import change_of, changes, instead_of_8_bits
+from .candidate_changes import changes, instead_of_8_bits, overrides_of
 from .candidate_source import Choice, Source, as_it_is, source_of
 from .contract import check_contract
 from .modelopt_placement import RULES
 from .placed import place
-from .precision import UNCHANGED, LowPrecisionGraph, lower, lower_rest
+from .precision import LowPrecisionGraph, lower
+from .precision_options import PrecisionOptions
 from .quantized import quantize
 from .rewrites.rewrite import WRITTEN, kinds, rewrite_places
 from .rewrites.tensorrt import REWRITES, promise
@@ -91,22 +92,17 @@ def _lowered(
     graph: OnnxGraph, source: Source, precision: str, chosen: Sequence[Choice], path: Path
 ) -> LowPrecisionGraph:
     """Write a ``graph``, to which the source was rewritten, in a lower precision with these choices of it."""
-    change = UNCHANGED
+    options = PrecisionOptions(source.keep, source.io, file=path.name)
     if chosen:  # what applies is found by planning the graph several times
-        change = change_of(ir.load(str(graph.path)), replace(source, graph=graph), precision, chosen)
-    folder, name = path.parent, path.name
-    if precision in CAST:
-        return lower(graph, precision, folder, keep=source.keep, io=source.io, name=name, change=change)
-    if source.graph.precision in QUANTISED:
-        form = QUANTISED[precision]
-        return lower_rest(graph, form, folder, keep=source.keep, io=source.io, name=name, change=change)
-    form, keep, ranges = QUANTISED[precision], source.keep, source.calibrate
+        found = overrides_of(ir.load(str(graph.path)), replace(source, graph=graph), precision, chosen)
+        options = replace(options, overrides=found)
+    folder = path.parent
+    if precision in CAST or source.graph.precision in QUANTISED:
+        return lower(graph, precision, folder, options)
+    form, ranges = QUANTISED[precision], source.calibrate
     if form.is_placed:
-        io, words = source.io, BY_BUNDLE
-        return place(graph, ranges, folder, form=form, calibration=words, keep=keep, io=io, name=name, change=change)
-    return quantize(
-        graph, ranges, folder, form=form, calibration=BY_BUNDLE, parameters={}, keep=keep, name=name, change=change
-    )
+        return place(graph, ranges, folder, form=form, calibration=BY_BUNDLE, options=options)
+    return quantize(graph, ranges, folder, form=form, calibration=BY_BUNDLE, parameters={}, options=options)
 
 
 def _rewritten(graph: OnnxGraph, chosen: Sequence[Choice], path: Path) -> tuple[OnnxGraph, list[Choice]]:

@@ -10,7 +10,7 @@ It is a precision of its own, not an option of int8, so that a bundle can hold, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.graph import OnnxGraph
-from ..core.graph_io import FLOAT32
 from ..core.precision import CAST, INT8, Precision
 from .modelopt_placement import MODELOPT, RULES
 from .placed_check import check_placed
-from .precision import UNCHANGED, Change, file_name, float32_source, keeper, matching, saved
+from .precision import float32_source, keeper, matching, saved
+from .precision_options import DEFAULTS, PrecisionOptions
 from .quantized import Calibrate, QuantizedGraph, nothing_to_quantize
 
 if TYPE_CHECKING:
@@ -63,11 +63,8 @@ def place(
     *,
     calibration: str,
     form: Precision,
-    keep: Sequence[str] = (),
-    io: str = FLOAT32,
     readers: frozenset[Reader] | None = None,
-    name: str = "",
-    change: Change = UNCHANGED,
+    options: PrecisionOptions = DEFAULTS,
 ) -> PlacedGraph:
     """Write a float32 graph with 8 bits between its products to ``folder``.
 
@@ -77,11 +74,8 @@ def place(
         folder: The bundle's.
         calibration: The way in which the ranges are found, in words.
         form: The 8-bit format and the precision of the rest.
-        keep: Globs over PyTorch module paths that stay in float32, with everything inside.
-        io: The type of the inputs and outputs that ``graph`` has in float32.
         readers: The inputs that read 8 bits, weights among them, if nvidia-modelopt chose them.
-        name: The file's name, by default the precision's.
-        change: The nodes that are not as the policy has them.
+        options: What else is asked for.
 
     Raises:
         InputError: A glob matches nothing.
@@ -95,10 +89,10 @@ def place(
     from .passes.quantize import scale
     from .passes.quantize_policy import plan_quantized
 
-    within = matching(keep, graph.module_paths)
+    within = matching(options.keep, graph.module_paths)
     kept_by, opset = keeper(graph, within), max(graph.opset, form.opset)
     model = ir.from_proto(float32_source(graph, opset))
-    reads_none = change.unquantiser(kept_by)
+    reads_none = options.overrides.unquantiser(kept_by)
     planned = plan_quantized(model, reads_none, precision=INT8)
     if readers is None:
         pairs = place_pairs(model, planned, reads_none)
@@ -106,9 +100,9 @@ def place(
         planned = _chosen(planned, readers)
         pairs = pairs_at(model, planned, readers, reads_none)
     planned, pairs, ranges = _calibrated(planned, pairs, calibrate, form)
-    halves = plan(model, CAST[form.rest], change.keeper(kept_by), allowed=change.allowed)
-    path = folder / (name or file_name(form.name))
-    written, files = _written(graph, model, planned, pairs, ranges, halves.low, form, path, io, opset)
+    overrides, path = options.overrides, options.path(folder, form.name)
+    halves = plan(model, CAST[form.rest], overrides.keeper(kept_by), allowed=overrides.allowed)
+    written, files = _written(graph, model, planned, pairs, ranges, halves.low, form, path, options.io, opset)
     kept = {**halves.kept, **planned.kept}
     return PlacedGraph(
         form.name,
@@ -116,7 +110,7 @@ def place(
         tuple(sorted({*halves.low, *(product.node for product in planned.quantized)})),
         {name: why for name, why in halves.float32.items() if name not in {one.node for one in planned.quantized}},
         kept,
-        patterns=tuple(keep),
+        patterns=tuple(options.keep),
         kept_within=within,
         kept_exactly=graph.paths_of(kept),
         raised_from=graph.opset if opset != graph.opset else None,

@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph import EXTERNAL_DATA_BYTES, OPSETS, OnnxGraph, save
-from ..core.graph_io import FLOAT32, with_io
+from ..core.graph_io import with_io
 from ..core.module_path import is_within
 from ..core.nearest import nearest
-from ..core.precision import CAST, PRECISIONS, Precision, oldest_tensorrt
+from ..core.precision import CAST, PRECISIONS, QUANTISED, Precision, oldest_tensorrt
 from ..errors import InputError, ModuleRefused, one_line
 from ..modules.grammar import steps_match
 from .contract import check_contract
 from .precision_check import check_precision
+from .precision_options import DEFAULTS, PrecisionOptions
 
 if TYPE_CHECKING:
     import onnx
@@ -32,30 +33,6 @@ if TYPE_CHECKING:
 
 BY_PATTERN = "--keep-fp32"
 MOST_NAMED = 5  # modules or nodes in a sentence
-
-
-@dataclass(frozen=True)
-class Change:
-    """Nodes, by name, that are not in the precision that the policy gives them.
-
-    ``allowed`` are lowered although they need float32's range; ``kept`` stay in float32, each with the reason;
-    ``without_8_bits`` read none, although the policy hands them some.
-    """
-
-    allowed: frozenset[str] = frozenset()
-    kept: Mapping[str, str] = field(default_factory=dict)
-    without_8_bits: frozenset[str] = frozenset()
-
-    def keeper(self, other: Callable[[str], str]) -> Callable[[str], str]:
-        """Return what says why a node stays in float32: this change's reason, or else that of ``other``."""
-        return lambda node: self.kept.get(node, "") or other(node)
-
-    def unquantiser(self, other: Callable[[str], str]) -> Callable[[str], str]:
-        """Return what says why a node reads no 8 bits: this change has it so, or else the reason of ``other``."""
-        return lambda node: "without 8 bits by choice" if node in self.without_8_bits else other(node)
-
-
-UNCHANGED = Change()
 
 
 @dataclass(frozen=True)
@@ -144,31 +121,17 @@ class LowPrecisionGraph:
         }
 
 
-def file_name(precision: str) -> str:
-    """The graph's file in a bundle."""
-    return f"model.{precision}.onnx"
-
-
-def lower(
-    graph: OnnxGraph,
-    precision: str,
-    folder: Path,
-    *,
-    keep: Sequence[str] = (),
-    io: str = FLOAT32,
-    name: str = "",
-    change: Change = UNCHANGED,
-) -> LowPrecisionGraph:
+def lower(graph: OnnxGraph, precision: str, folder: Path, options: PrecisionOptions = DEFAULTS) -> LowPrecisionGraph:
     """Write a float32 graph in half precision.
 
+    A graph that quantises itself keeps its levels: it is written in an 8-bit precision, in whose half precision all
+    else is.
+
     Args:
-        graph: The float32 graph.
-        precision: The name of the half precision.
+        graph: The graph, in float32 but for levels of its own.
+        precision: The name of the half precision, or of the 8-bit one.
         folder: The place of the file.
-        keep: Globs over PyTorch module paths; what they match stays in float32, with everything inside.
-        io: The type of the inputs and outputs that ``graph`` has in float32: float32, or that of the precision.
-        name: The file's name, by default the precision's.
-        change: The nodes that are not as the policy has them.
+        options: What else is asked for.
 
     Raises:
         InputError: A glob matches nothing.
@@ -181,16 +144,17 @@ def lower(
     from .passes.lower_precision import LowerPrecision
     from .passes.own_levels import OwnLevels
 
-    low = CAST[precision]
-    within = kept_in(graph, keep)
-    kept_by = change.keeper(keeper(graph, within))
+    low = CAST.get(precision) or CAST[QUANTISED[precision].rest]
+    io, overrides = options.io, options.overrides
+    within = kept_in(graph, options.keep)
+    kept_by = overrides.keeper(keeper(graph, within))
     source = float32_source(graph, graph.opset)
     model = ir.from_proto(source)
-    opset = _lowest_opset(model, low, kept_by, change.allowed, io)
+    opset = _lowest_opset(model, low, kept_by, overrides.allowed, io)
     if opset != graph.opset:
         source = float32_source(graph, opset)
         model = ir.from_proto(source)
-    planned = plan(model, low, kept_by, allowed=change.allowed, io=io)
+    planned = plan(model, low, kept_by, allowed=overrides.allowed, io=io)
     if not planned.operators:
         raise ModuleRefused(
             f"{precision} leaves nothing to lower: all {len(planned.float32)} float operators stay in float32; "
@@ -200,7 +164,7 @@ def lower(
     levels(model)
     rewrite = LowerPrecision(replace(planned, low=frozenset(levels.low)), low, levels.modules, io=io)
     rewrite(model)
-    path = folder / (name or file_name(precision))
+    path = options.path(folder, precision)
     after = f"the cast to {low.words}"
     written, files = saved(graph, model, path, opset=opset, modules=rewrite.modules, io=io, after=after)
     check_precision(source, path, frozenset(levels.low), low.name)
@@ -210,39 +174,12 @@ def lower(
         tuple(sorted(planned.operators)),
         planned.float32,
         planned.kept,
-        patterns=tuple(keep),
+        patterns=tuple(options.keep),
         kept_within=within,
         kept_exactly=graph.paths_of(planned.kept),
         raised_from=graph.opset if opset != graph.opset else None,
         files=files,
     )
-
-
-def lower_rest(
-    graph: OnnxGraph,
-    form: Precision,
-    folder: Path,
-    *,
-    keep: Sequence[str] = (),
-    io: str = FLOAT32,
-    name: str = "",
-    change: Change = UNCHANGED,
-) -> LowPrecisionGraph:
-    """Write a graph that quantises itself with half precision between its levels, which stay as they are.
-
-    Args:
-        graph: The graph, its levels in 8 bits and all else in float32.
-        form: The format of the levels and the precision of the rest.
-        folder: The place of the file.
-        keep: Globs over PyTorch module paths; what they match stays in float32, with everything inside.
-        io: The type of the inputs and outputs that ``graph`` has in float32.
-        name: The file's name, by default the precision's.
-        change: The nodes that are not as the policy has them.
-
-    Raises what ``lower`` raises.
-    """
-    low = lower(graph, form.rest, folder, keep=keep, io=io, name=name or file_name(form.name), change=change)
-    return replace(low, precision=form.name)
 
 
 def saved(

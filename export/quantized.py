@@ -18,7 +18,8 @@ import numpy as np
 from ..core.graph import OnnxGraph
 from ..core.precision import Precision
 from ..errors import ModuleRefused
-from .precision import UNCHANGED, Change, LowPrecisionGraph, file_name, float32_source, keeper, kept_in, saved
+from .precision import LowPrecisionGraph, float32_source, keeper, kept_in, saved
+from .precision_options import DEFAULTS, PrecisionOptions
 from .quantized_check import check_quantized
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ def quantize(
     parameters: Mapping[str, np.ndarray],
     calibration: str,
     form: Precision,
-    keep: Sequence[str] = (),
-    name: str = "",
-    change: Change = UNCHANGED,
+    options: PrecisionOptions = DEFAULTS,
 ) -> QuantizedGraph:
     """Write a float32 graph with 8-bit products to ``folder``.
 
@@ -81,9 +80,7 @@ def quantize(
         parameters: The module's, by name.
         calibration: The way in which the ranges are found, in words.
         form: The 8-bit format.
-        keep: Globs over PyTorch module paths that stay in float32, with everything inside.
-        name: The file's name, by default the precision's.
-        change: The nodes that are not as the policy has them.
+        options: What else is asked for. Inputs and outputs stay as they are.
 
     Raises:
         InputError: A glob matches nothing.
@@ -95,13 +92,13 @@ def quantize(
     from .passes.quantize import scale
     from .passes.quantize_policy import plan_quantized
 
-    within = kept_in(graph, keep)
+    within = kept_in(graph, options.keep)
     model = ir.from_proto(float32_source(graph, max(graph.opset, form.opset)))
-    planned = plan_quantized(model, change.unquantiser(keeper(graph, within)), precision=form.name)
+    planned = plan_quantized(model, options.overrides.unquantiser(keeper(graph, within)), precision=form.name)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
     planned = _without_useless(planned, ranges, form)
     by_weight = _ByWeight.of(planned, model, graph, parameters)
-    written, files = _written(graph, model, planned, ranges, form, folder / (name or file_name(form.name)))
+    written, files = _written(graph, model, planned, ranges, form, options.path(folder, form.name))
     of_tensor = {product.tensor: float(scale(ranges[product.tensor], form)) for product in planned.quantized}
     return QuantizedGraph(
         form.name,
@@ -109,7 +106,7 @@ def quantize(
         tuple(product.node for product in planned.quantized),
         planned.float32,
         planned.kept,
-        patterns=tuple(keep),
+        patterns=tuple(options.keep),
         kept_within=within,
         raised_from=graph.opset if written.opset != graph.opset else None,
         files=files,

@@ -13,7 +13,8 @@ from ..engines.calibration import MINMAX, find_ranges
 from ..export.deploy_files import trtexec_lines
 from ..export.modelopt_placement import MODELOPT, modelopt_readers
 from ..export.placed import PlacedGraph, place
-from ..export.precision import LowPrecisionGraph, lower, lower_rest
+from ..export.precision import LowPrecisionGraph, lower
+from ..export.precision_options import PrecisionOptions
 from ..export.quantized import QuantizedGraph, quantize
 from ..export.tf32 import Tf32Graph, allow_tf32
 from ..validate.calibration_inputs import CalibrationInputs, Fed, calibration_inputs
@@ -58,14 +59,10 @@ class PrecisionWriter:
 
         Raises what ``export.precision.lower`` and ``export.quantized.quantize`` raise.
         """
-        keep = (*self.request.keep_fp32, *keep)
-        io = self.request.io_of(precision)
-        if precision in CAST:
+        options = PrecisionOptions((*self.request.keep_fp32, *keep), self.request.io_of(precision))
+        if precision in CAST or self.graph.precision in QUANTISED:
             self.start("precision", f"writing {precision} into the graph")
-            return lower(self.graph, precision, self.folder, keep=keep, io=io)
-        if self.graph.precision in QUANTISED:
-            self.start("precision", f"writing {precision} into the graph")
-            return lower_rest(self.graph, QUANTISED[precision], self.folder, keep=keep, io=io)
+            return lower(self.graph, precision, self.folder, options)
         if precision not in QUANTISED:
             return allow_tf32(self.graph)
         self.start("calibration", f"finding the ranges of {precision}")
@@ -80,18 +77,13 @@ class PrecisionWriter:
 
         if form.is_placed:
             readers = self._readers(inputs) if self.request.placement == MODELOPT else None
-            about = {"calibration": calibration, "form": form, "keep": keep, "io": io}
-            return place(self.graph, ranges, self.folder, readers=readers, **about)  # type: ignore[arg-type]
+            return place(
+                self.graph, ranges, self.folder, calibration=calibration, form=form, readers=readers, options=options
+            )
         named = () if self.module is None else self.module.named_parameters()
         parameters = {name: value.detach().cpu().numpy() for name, value in named}
         return quantize(
-            self.graph,
-            ranges,
-            self.folder,
-            parameters=parameters,
-            calibration=calibration,
-            form=form,
-            keep=keep,
+            self.graph, ranges, self.folder, parameters=parameters, calibration=calibration, form=form, options=options
         )
 
     def _readers(self, inputs: CalibrationInputs) -> frozenset[tuple[str, int]]:

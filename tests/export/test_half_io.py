@@ -15,6 +15,7 @@ from attn2trt.errors import CheckFailed
 from attn2trt.export.contract import check_contract
 from attn2trt.export.precision import LowPrecisionGraph, lower
 from attn2trt.export.precision_check import check_precision
+from attn2trt.export.precision_options import PrecisionOptions
 
 HALF, FLOAT, IDS = TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.INT64
 
@@ -50,7 +51,7 @@ def types(graph: OnnxGraph) -> dict[str, int]:
 
 def test_there_is_no_cast_at_the_border_and_integers_stay(tmp_path: Path) -> None:
     source = gathered(tmp_path)
-    low = lower(source, FP16, tmp_path, io="float16")
+    low = lower(source, FP16, tmp_path, PrecisionOptions(io="float16"))
     assert types(low.graph) == {"x": HALF, "ids": IDS, "y": HALF, "z": HALF}
     assert [spec.dtype for spec in low.graph.inputs] == ["float16", "int64"]
     assert low.to_json()["inputs_and_outputs"] == low.graph.io == "float16"
@@ -99,7 +100,7 @@ def widen(graph: onnx.GraphProto) -> None:
 )
 def test_a_hidden_cast_is_found(tmp_path: Path, change: object, words: str) -> None:
     source = gathered(tmp_path)
-    low = lower(source, FP16, tmp_path, io="float16")
+    low = lower(source, FP16, tmp_path, PrecisionOptions(io="float16"))
     float32 = onnx.load(str(source.path))
     check_precision(float32, low.graph.path, frozenset(low.lowered), FP16)
     with pytest.raises(CheckFailed, match=words):
@@ -109,7 +110,7 @@ def test_a_hidden_cast_is_found(tmp_path: Path, change: object, words: str) -> N
 @pytest.mark.parametrize("name", ["x", "y"])
 def test_another_type_at_the_border_breaks_the_contract(tmp_path: Path, name: str) -> None:
     low = lower(gathered(tmp_path), FP16, tmp_path)  # in float32
-    asked = lower(gathered(tmp_path), FP16, tmp_path, io="float16").graph
+    asked = lower(gathered(tmp_path), FP16, tmp_path, PrecisionOptions(io="float16")).graph
     wrong = {"inputs": low.graph.inputs if name == "x" else asked.inputs}
     wrong["outputs"] = low.graph.outputs if name == "y" else asked.outputs
     with pytest.raises(CheckFailed, match=rf"{name}: float16.* was asked for as {name}: float32"):

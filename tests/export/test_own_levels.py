@@ -18,8 +18,9 @@ from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import PRECISIONS
 from attn2trt.errors import CheckFailed
 from attn2trt.export.passes.float_policy import unfit_steps
-from attn2trt.export.precision import LowPrecisionGraph, float32_source, lower_rest
+from attn2trt.export.precision import LowPrecisionGraph, float32_source, lower
 from attn2trt.export.precision_check import check_precision
+from attn2trt.export.precision_options import PrecisionOptions
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.own_module import from_module
 
@@ -31,9 +32,9 @@ def exported(module: nn.Module, folder: Path) -> OnnxGraph:
     return trace(target, target.build(), folder / "model.onnx", opset=17)
 
 
-def lowered(module: nn.Module, folder: Path, **options: str) -> tuple[OnnxGraph, LowPrecisionGraph]:
+def lowered(module: nn.Module, folder: Path, io: str = "float32") -> tuple[OnnxGraph, LowPrecisionGraph]:
     graph = exported(module.eval(), folder)
-    return graph, lower_rest(graph, FORM, folder, **options)  # type: ignore[arg-type]
+    return graph, lower(graph, FORM.name, folder, PrecisionOptions(io=io))
 
 
 def nodes(path: Path, operator: str) -> list[onnx.NodeProto]:

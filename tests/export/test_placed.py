@@ -21,6 +21,7 @@ from attn2trt.export.modelopt_placement import modelopt_readers, readers_of, req
 from attn2trt.export.placed import PlacedGraph, place
 from attn2trt.export.placed_check import check_placed
 from attn2trt.export.precision import float32_source
+from attn2trt.export.precision_options import PrecisionOptions
 
 FORM = QUANTISED[INT8_FP16]
 CHANNELS = 4
@@ -153,8 +154,8 @@ def placed(
     def calibrate(names: Sequence[str]) -> dict[str, float]:
         return {name: (ranges or {}).get(name, 3.0) for name in names}
 
-    options = {"keep": keep, "io": io, "readers": readers}
-    return place(graph_of(folder, nodes), calibrate, folder, calibration="nothing", form=FORM, **options)  # type: ignore[arg-type]
+    graph, options = graph_of(folder, nodes), PrecisionOptions(keep, io)
+    return place(graph, calibrate, folder, calibration="nothing", form=FORM, readers=readers, options=options)
 
 
 def read_in_8_bits(low: PlacedGraph) -> set[tuple[str, str]]:

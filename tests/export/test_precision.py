@@ -26,6 +26,7 @@ from attn2trt.export.deploy_files import trtexec_lines
 from attn2trt.export.passes.float_policy import plan, unfit
 from attn2trt.export.precision import LowPrecisionGraph, float32_source, lower, matching
 from attn2trt.export.precision_check import check_precision
+from attn2trt.export.precision_options import PrecisionOptions
 
 Node = tuple[str, list[str], str]
 NORMALISED: list[Node] = [
@@ -147,8 +148,8 @@ def test_numbers_from_sizes_stay_in_float32(tmp_path: Path) -> None:
 
 def test_a_pattern_keeps_modules_and_all_inside_them(tmp_path: Path) -> None:
     graph = write(tmp_path)
-    assert set(lower(graph, "fp16", tmp_path, keep=["*.conv2"]).kept) == {"Conv_8"}
-    low = lower(graph, "fp16", tmp_path, keep=["*.conv1", "**.norm"])
+    assert set(lower(graph, "fp16", tmp_path, PrecisionOptions(["*.conv2"])).kept) == {"Conv_8"}
+    low = lower(graph, "fp16", tmp_path, PrecisionOptions(["*.conv1", "**.norm"]))
     assert set(low.kept) == {"Conv_0"}
     assert low.notes == ["block.conv1, block.norm in float32 by --keep-fp32: 1 more operator"]
     assert matching(["block"], MODULES.values()) == ("block",)
@@ -269,12 +270,12 @@ def test_what_tensorrt_refuses_in_a_type_stays_in_float32_there(tmp_path: Path, 
 
 def test_nodes_of_a_graph_without_modules_stay_in_float32_by_name(tmp_path: Path) -> None:
     graph = replace(write(tmp_path), modules={})
-    low = lower(graph, "fp16", tmp_path, keep=["Conv_8", "Rel*"])
+    low = lower(graph, "fp16", tmp_path, PrecisionOptions(["Conv_8", "Rel*"]))
     assert low.kept_within == ("Conv_8", "Relu_9")
     assert not {"Conv_8", "Relu_9"} & {*low.lowered}
     assert "Conv_0" in low.lowered
     with pytest.raises(InputError, match=r"'Conv_80', which no node of the graph has; .*did you mean Conv_8"):
-        lower(graph, "fp16", tmp_path, keep=["Conv_80"])
+        lower(graph, "fp16", tmp_path, PrecisionOptions(["Conv_80"]))
 
 
 def test_a_body_is_the_same_whatever_was_inferred_about_its_values(tmp_path: Path) -> None:

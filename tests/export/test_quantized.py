@@ -20,6 +20,7 @@ from attn2trt.export.deploy_files import trtexec_lines
 from attn2trt.export.passes import quantize as writing
 from attn2trt.export.passes.quantize_policy import COMPUTED, ONCE, OTHERS, QuantizePlan, plan_quantized
 from attn2trt.export.precision import float32_source
+from attn2trt.export.precision_options import PrecisionOptions
 from attn2trt.export.quantized import QuantizedGraph, parameter_of, quantize
 from attn2trt.export.quantized_check import check_quantized
 
@@ -59,11 +60,12 @@ def ranges(tensors: Sequence[str]) -> Mapping[str, float]:
     return {name: {"x": 2.54, "last": 12.7}[name] for name in tensors}
 
 
-def quantized(folder: Path, **options: Any) -> QuantizedGraph:
+def quantized(folder: Path, keep: Sequence[str] = (), **options: Any) -> QuantizedGraph:
     return quantize(
         write(folder),
         ranges,
         folder,
+        options=PrecisionOptions(keep),
         **{"parameters": PARAMETERS, "calibration": "two numbers", "form": QUANTISED["int8"], **options},
     )
 

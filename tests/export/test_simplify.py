@@ -14,6 +14,7 @@ from torch import nn
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.export import simplify as room
 from attn2trt.export.precision import lower
+from attn2trt.export.precision_options import PrecisionOptions
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.own_module import from_module
 
@@ -96,7 +97,7 @@ def test_a_node_that_took_others_in_knows_their_modules(tmp_path: Path) -> None:
     assert why_not == ""
     assert [result.modules_of(node) for node in result.modules] == [("1", "0"), ("2",), ("3",)]
     assert result.module_paths == ("1", "0", "2", "3")
-    low = lower(result, "fp16", tmp_path, keep=["0"])
+    low = lower(result, "fp16", tmp_path, PrecisionOptions(["0"]))
     assert low.kept_exactly == ("1", "0")
     assert low.lowered_modules == {"3": ("3",)}
     assert lower(result, "fp16", tmp_path).lowered_modules == {"1": ("1", "0"), "2": ("2",), "3": ("3",)}

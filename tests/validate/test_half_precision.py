@@ -25,6 +25,7 @@ from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError, PrecisionRefused
 from attn2trt.export.passes import float_policy
 from attn2trt.export.precision import lower
+from attn2trt.export.precision_options import PrecisionOptions
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.own_module import from_module
 from attn2trt.validate.cases import Case, make_cases
@@ -230,7 +231,7 @@ def half_stage(module: nn.Module, folder: Path, keep: tuple[str, ...] = ()) -> S
     """The float16 stage of a module, as deploy judges it, without its processes."""
     target = from_module(module, torch.randn(2, 4, 16, 16))
     graph = trace(target, module, folder / "model.onnx", opset=17)
-    low = lower(graph, "fp16", folder, keep=keep)
+    low = lower(graph, "fp16", folder, PrecisionOptions(keep))
     cases = make_cases(target.inputs, target.axes)
     names = [spec.name for spec in graph.outputs]
     pairs = zip(cases, references(module, cases, names, lower=[Half("fp16", low.kept_within)]), strict=True)

@@ -14,10 +14,10 @@ from onnx import numpy_helper
 from quantised_nets import SHAPE, Gated
 from torch import nn
 
-from attn2trt.core.precision import PRECISIONS
+from attn2trt.core.precision import INT8_FP16, PRECISIONS
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
-from attn2trt.export.precision import lower_rest
+from attn2trt.export.precision import lower
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.own_module import from_module
 from attn2trt.validate.cases import Case
@@ -58,7 +58,7 @@ def graph(module: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("levels")
     target = from_module(module, torch.randn(SHAPE), dynamic="none")
     exported = trace(target, target.build(), folder / "net.onnx", opset=17)
-    return lower_rest(exported, PRECISIONS["int8-fp16"], folder).graph.path
+    return lower(exported, INT8_FP16, folder).graph.path
 
 
 @pytest.fixture(scope="module")
