@@ -113,7 +113,7 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
             floors = [floor_of(low)]
             judged = [list(zip(cases, references(module, cases, outputs, lower=floors), strict=True)) for cases in sets]
             stages = [stage for pairs in judged for stage in healthy(low, pairs)]
-            quantized = low.products if isinstance(low, PlacedGraph) else low.lowered
+            quantized = low.plan.products if isinstance(low, PlacedGraph) else low.lowered
             row["quantized"], row["products"] = len(quantized), products_of(graph)
             row["methods"][method] = {
                 "ratios": {way: worst(stages, way) for way in WAYS},
@@ -177,8 +177,7 @@ def is_seen(low: QuantizedGraph, path: Path, graph: OnnxGraph) -> bool:
     try:
         source = float32_source(graph, low.graph.opset)
         if isinstance(low, PlacedGraph):
-            form = QUANTISED[low.precision]
-            check_placed(source, path, low.products, low.readers, low.ranges, low.half, form)
+            check_placed(source, path, low.plan)
             return False
         check_quantized(source, path, products, low.ranges, QUANTISED[low.precision])
     except CheckFailed as error:

@@ -10,8 +10,7 @@ It is a precision of its own, not an option of int8, so that a bundle can hold, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,39 +19,36 @@ import numpy as np
 from ..core.graph import OnnxGraph
 from ..core.precision import CAST, INT8, Precision
 from .modelopt_placement import MODELOPT, RULES
+from .pair_plan import PairPlan
 from .placed_check import check_placed
 from .precision import float32_source, keeper, matching, saved
 from .precision_options import DEFAULTS, PrecisionOptions
 from .quantized import Calibrate, QuantizedGraph, nothing_to_quantize
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from .passes.pairs import Pairs, Reader
-    from .passes.quantize_policy import Quantized, QuantizePlan
+    from .passes.quantize_policy import QuantizePlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlacedGraph(QuantizedGraph):
     """A graph with 8 bits between its products.
 
     Attributes:
         source: The float32 graph.
-        products: The products that are quantised.
-        half: The names of the nodes that compute in half precision, the products among them.
-        readers: The inputs that read 8 bits of each tensor.
-        steps: The scale of each tensor.
+        plan: The places of 8 bits and of half precision in it.
         placement: What says where the pairs stand.
     """
 
-    source: Path = Path()
-    products: tuple[Quantized, ...] = ()
-    half: frozenset[str] = frozenset()
-    readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
-    steps: Mapping[str, float] = field(default_factory=dict)
+    source: Path
+    plan: PairPlan
     placement: str = RULES
 
     def to_json(self) -> dict[str, Any]:
         """The manifest's entry."""
-        counts = {"products": len(self.products), "pairs": len(self.readers)}
+        counts = {"products": len(self.plan.products), "pairs": len(self.plan.readers)}
         return {**super().to_json(), **counts, "placement": self.placement}
 
 
@@ -86,7 +82,6 @@ def place(
 
     from .passes.float_policy import plan
     from .passes.place_pairs import pairs_at, place_pairs
-    from .passes.quantize import scale
     from .passes.quantize_policy import plan_quantized
 
     within = matching(options.keep, graph.module_paths)
@@ -100,15 +95,17 @@ def place(
         planned = _chosen(planned, readers)
         pairs = pairs_at(model, planned, readers, reads_none)
     planned, pairs, ranges = _calibrated(planned, pairs, calibrate, form)
-    overrides, path = options.overrides, options.path(folder, form.name)
+    overrides = options.overrides
     halves = plan(model, CAST[form.rest], overrides.keeper(kept_by), allowed=overrides.allowed)
-    written, files = _written(graph, model, planned, pairs, ranges, halves.low, form, path, options.io, opset)
+    pair_plan = PairPlan(planned.quantized, pairs.readers, ranges, halves.low, form)
+    written, files = _written(graph, model, pair_plan, options.path(folder, form.name), options.io, opset)
+    products = {product.node for product in planned.quantized}
     kept = {**halves.kept, **planned.kept}
     return PlacedGraph(
         form.name,
         written,
-        tuple(sorted({*halves.low, *(product.node for product in planned.quantized)})),
-        {name: why for name, why in halves.float32.items() if name not in {one.node for one in planned.quantized}},
+        tuple(sorted(halves.low | products)),
+        {name: why for name, why in halves.float32.items() if name not in products},
         kept,
         patterns=tuple(options.keep),
         kept_within=within,
@@ -118,10 +115,7 @@ def place(
         ranges=ranges,
         calibration=calibration,
         source=graph.path,
-        products=planned.quantized,
-        half=halves.low,
-        readers=pairs.readers,
-        steps={name: float(scale(ranges[name], form)) for name in pairs.readers},
+        plan=pair_plan,
         placement=RULES if readers is None else MODELOPT,
     )
 
@@ -158,16 +152,7 @@ def _calibrated(
 
 
 def _written(
-    graph: OnnxGraph,
-    model: Any,
-    planned: QuantizePlan,
-    pairs: Pairs,
-    ranges: Mapping[str, float],
-    half: frozenset[str],
-    form: Precision,
-    path: Path,
-    io: str,
-    opset: int,
+    graph: OnnxGraph, model: ir.Model, plan: PairPlan, path: Path, io: str, opset: int
 ) -> tuple[OnnxGraph, tuple[str, ...]]:
     """Write pairs and types into the ``model`` in place; return the graph that was saved and proved right, and its
     files."""
@@ -175,12 +160,12 @@ def _written(
     from .passes.lower_precision import LowerPrecision
     from .passes.pair_tensors import PairTensors
 
-    low = CAST[form.rest]
-    pair = PairTensors(planned, pairs, ranges, half, graph.modules, form, io_is_half=io == low.dtype)
+    low = CAST[plan.form.rest]
+    pair = PairTensors(plan, graph.modules, io_is_half=io == low.dtype)
     pair(model)
-    lowering = LowerPrecision(FloatPlan(half | pair.low, {}, {}), low, pair.modules, io=io)
+    lowering = LowerPrecision(FloatPlan(plan.half | pair.low, {}, {}), low, pair.modules, io=io)
     lowering(model)
-    after = f"quantisation to {form.words}"
+    after = f"quantisation to {plan.form.words}"
     written, files = saved(graph, model, path, opset=opset, modules=lowering.modules, io=io, after=after)
-    check_placed(float32_source(graph, opset), path, planned.quantized, pairs.readers, ranges, half, form)
+    check_placed(float32_source(graph, opset), path, plan)
     return written, files

@@ -7,7 +7,6 @@ the scale that its range gives stands before every planned input, and nowhere el
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,45 +20,30 @@ from .wiring import Wiring
 if TYPE_CHECKING:
     import onnx
 
+    from .pair_plan import PairPlan
     from .passes.pairs import Reader
-    from .passes.quantize_policy import Quantized
 
 Pair = tuple["onnx.NodeProto", "onnx.NodeProto"]
 
 
-def check_placed(
-    source: onnx.ModelProto,
-    path: Path,
-    products: Sequence[Quantized],
-    readers: Mapping[str, Sequence[Reader]],
-    ranges: Mapping[str, float],
-    half: frozenset[str],
-    form: Precision,
-) -> None:
+def check_placed(source: onnx.ModelProto, path: Path, plan: PairPlan) -> None:
     """Raise CheckFailed for the first difference between the graph at ``path`` and ``source`` that is not planned.
 
-    Args:
-        source: The float32 model at the opset of the written one.
-        path: The written graph.
-        products: Those that are quantised.
-        readers: The inputs that read 8 bits of each tensor.
-        ranges: The largest magnitude of each of these tensors.
-        half: The nodes that compute in half precision.
-        form: The 8-bit format and the precision of the rest.
+    ``source`` is the float32 model at the opset of the written one.
     """
     import onnx
 
     from .passes.quantize import DEQUANTIZE, QUANTIZE, scale, weight_scales
 
-    written = onnx.load(str(path))
+    written, form = onnx.load(str(path)), plan.form
     ours = {"Cast": CAST, "QuantizeLinear": QUANTIZE, "DequantizeLinear": DEQUANTIZE}
     before, after = Wiring(source, {}), Wiring(written, ours)
     same_graph(source, written, before, after, path)
-    right_dtypes(source, written, after, half, form.rest, path)
+    right_dtypes(source, written, after, plan.half, form.rest, path)
     no_needless_cast(written, form.rest, path)
     planned: dict[Reader, tuple[str, int | None]]
-    planned = {reader: (tensor, None) for tensor, found in readers.items() for reader in found}
-    planned |= {(product.node, 1): (product.weight, product.axis) for product in products}
+    planned = {reader: (tensor, None) for tensor, found in plan.readers.items() for reader in found}
+    planned |= {(product.node, 1): (product.weight, product.axis) for product in plan.products}
     found = _pairs(written, after, path)
     if missing := planned.keys() - found.keys():
         name, index = min(missing)
@@ -69,7 +53,7 @@ def check_placed(
         _fail(path, f"input {index} of node {name} is quantised, and the policy says it is not")
     for reader, (tensor, axis) in planned.items():
         if axis is None:
-            wanted = np.asarray(scale(ranges[tensor], form))
+            wanted = np.asarray(scale(plan.ranges[tensor], form))
         else:
             weight = before.constant(tensor)
             assert weight is not None

@@ -131,8 +131,9 @@ def rounding_of(low: PlacedGraph) -> Rounding:
     """Return the rounding of the float32 graph's nodes in a graph with 8 bits between its products."""
     from ..validate.onnx_reference.rounding import placed_rounding
 
-    products = [product.node for product in low.products]
-    return placed_rounding(low.source, products, low.readers, low.steps, low.half, PRECISIONS[low.precision])
+    plan = low.plan
+    products = [product.node for product in plan.products]
+    return placed_rounding(low.source, products, plan.readers, plan.scales, plan.half, plan.form)
 
 
 def files_of(lowered: Mapping[str, LowPrecisionGraph]) -> dict[str, str]:

@@ -13,38 +13,22 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from ...core.precision import FP32, Precision
-from .pairs import Pairs
+from ...core.precision import FP32
+from ..pair_plan import PairPlan
 from .quantize import DEQUANTIZE, QUANTIZE, SCALE, ZERO, constant, scale, weight_scales
-from .quantize_policy import QuantizePlan
 
 
 class PairTensors(ir.passes.InPlacePass):
     """Rewrite a float32 model in place.
 
     Args:
-        planned: The products.
-        pairs: The tensors with their readers.
-        ranges: The largest magnitude of each.
-        half: The names of the nodes that are to compute in half precision.
+        plan: The places of 8 bits and of half precision.
         modules: The PyTorch module of each node, which gains the pairs.
-        form: The 8-bit format.
         io_is_half: The model's inputs are to be in half precision.
     """
 
-    def __init__(
-        self,
-        planned: QuantizePlan,
-        pairs: Pairs,
-        ranges: Mapping[str, float],
-        half: frozenset[str],
-        modules: Mapping[str, str],
-        form: Precision,
-        *,
-        io_is_half: bool = False,
-    ) -> None:
-        self._planned, self._pairs, self._ranges, self._form = planned, pairs, ranges, form
-        self._half, self._io_is_half = half, io_is_half
+    def __init__(self, plan: PairPlan, modules: Mapping[str, str], *, io_is_half: bool = False) -> None:
+        self._plan, self._io_is_half = plan, io_is_half
         self.modules = dict(modules)
         self.low: set[str] = set()
 
@@ -54,26 +38,27 @@ class PairTensors(ir.passes.InPlacePass):
         self._nodes = {str(node.name): node for node in graph}
         used = [value for node in graph for value in node.inputs if value is not None]
         values = {str(value.name): value for value in used}
-        for name, readers in self._pairs.readers.items():
+        for name, readers in self._plan.readers.items():
             self._pair(values[name], readers)
         of_weights: dict[tuple[str, int, bool], ir.Value] = {}
-        for product in self._planned.quantized:
-            node, is_low = self._nodes[product.node], product.node in self._half
+        for product in self._plan.products:
+            node, is_low = self._nodes[product.node], product.node in self._plan.half
             key = product.weight, product.axis, is_low
             if key not in of_weights:
                 of_weights[key] = self._weight(node, product.axis, is_low=is_low)
             node.replace_input_with(1, of_weights[key])
-        return ir.passes.PassResult(model, modified=bool(self._pairs.readers))
+        return ir.passes.PassResult(model, modified=bool(self._plan.readers))
 
     def _pair(self, value: ir.Value, readers: tuple[tuple[str, int], ...]) -> None:
         producer, name = value.producer(), str(value.name)
-        is_low = self._io_is_half if producer is None else str(producer.name) in self._half
-        scales = np.asarray(scale(self._ranges[name], self._form))
+        is_low = self._io_is_half if producer is None else str(producer.name) in self._plan.half
+        scales = np.asarray(scale(self._plan.ranges[name], self._plan.form))
         first = min((self._nodes[reader] for reader, _ in readers), key=list(self._graph).index)
         pair = _Pair(value, self._operands(name, scales), first)
         levels = self._quantize(pair, is_low=is_low)
+        half = self._plan.half
         for is_half in (True, False):
-            wanted = [(self._nodes[reader], index) for reader, index in readers if (reader in self._half) == is_half]
+            wanted = [(self._nodes[reader], index) for reader, index in readers if (reader in half) == is_half]
             if wanted:
                 result = self._dequantize(pair, levels, is_low=is_half)
                 for node, index in wanted:
@@ -84,7 +69,7 @@ class PairTensors(ir.passes.InPlacePass):
         assert value is not None
         tensor = ir.convenience.get_const_tensor(value)
         assert tensor is not None
-        scales = weight_scales(tensor.numpy(), axis, self._form)
+        scales = weight_scales(tensor.numpy(), axis, self._plan.form)
         # a weight that is read along either axis, or in both precisions, has a pair for each
         suffix = ("" if axis == 0 else f"_{axis}") + ("" if is_low else f"_{FP32}")
         operands = self._operands(f"{value.name}{suffix}", scales)
@@ -93,11 +78,11 @@ class PairTensors(ir.passes.InPlacePass):
         return self._dequantize(pair, self._quantize(pair, is_low=False), is_low=is_low)
 
     def _operands(self, name: str, scales: np.ndarray) -> list[ir.Value]:
-        zeros = np.zeros(scales.shape, ir.DataType[self._form.onnx_type].numpy())
+        zeros = np.zeros(scales.shape, ir.DataType[self._plan.form.onnx_type].numpy())
         return [constant(self._graph, f"{name}{SCALE}", scales), constant(self._graph, f"{name}{ZERO}", zeros)]
 
     def _quantize(self, pair: _Pair, *, is_low: bool) -> ir.Value:
-        name, dtype = f"{pair.value.name}{pair.suffix}", ir.DataType[self._form.onnx_type]
+        name, dtype = f"{pair.value.name}{pair.suffix}", ir.DataType[self._plan.form.onnx_type]
         made = ir.Value(name=f"{name}_int8", type=ir.TensorType(dtype), shape=pair.value.shape)
         node = pair.node("QuantizeLinear", f"{QUANTIZE}{name}", pair.value, made)
         return self._inserted(node, pair.before, is_low=is_low)

@@ -160,7 +160,7 @@ def placed(
 
 def read_in_8_bits(low: PlacedGraph) -> set[tuple[str, str]]:
     """Return (node, tensor) for every planned input."""
-    return {(name, tensor) for tensor, found in low.readers.items() for name, _ in found}
+    return {(name, tensor) for tensor, found in low.plan.readers.items() for name, _ in found}
 
 
 def model_of(low: PlacedGraph) -> onnx.ModelProto:
@@ -205,8 +205,8 @@ def test_pairs_stand_where_tensors_cross_and_nowhere_else(
     assert read_in_8_bits(low) == wanted
     model = model_of(low)
     quantised = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
-    weights = {product.weight for product in low.products}
-    assert len(quantised) == len(low.readers) + len(weights)  # once for each tensor
+    weights = {product.weight for product in low.plan.products}
+    assert len(quantised) == len(low.plan.readers) + len(weights)  # once for each tensor
     assert low.graph.opset == 19
     assert low.oldest_tensorrt == "10.0"
 
@@ -233,7 +233,7 @@ def test_maximum_move_and_concatenation_have_one_scale_on_both_sides(tmp_path: P
     assert low.ranges["x"] == 3.0
     moved = placed(tmp_path, SPLIT, {"right": 7.0})
     assert {moved.ranges[name] for name in ("a", "left", "right", "b", "all")} == {7.0}
-    assert len({low.steps[name] for name in ("a", "pool", "b", "both")}) == 1
+    assert len({low.plan.scales[name] for name in ("a", "pool", "b", "both")}) == 1
 
 
 def test_what_is_concatenated_with_much_larger_numbers_has_its_own_scale(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_what_is_concatenated_with_much_larger_numbers_has_its_own_scale(tmp_pat
 
 def test_scales_are_numbers_of_float16_that_are_no_smaller(tmp_path: Path) -> None:
     low = placed(tmp_path, RESIDUAL)
-    for name, step in low.steps.items():
+    for name, step in low.plan.scales.items():
         assert step == float(np.float16(step))
         assert step * FORM.largest >= low.ranges[name]
 
@@ -314,7 +314,7 @@ def test_a_broken_graph_is_found(tmp_path: Path, change: Callable[[onnx.GraphPro
     source = float32_source(graph_of(tmp_path, RESIDUAL), 19)
 
     def check() -> None:
-        check_placed(source, low.graph.path, low.products, low.readers, low.ranges, low.half, FORM)
+        check_placed(source, low.graph.path, low.plan)
 
     check()
     model = model_of(low)
@@ -329,7 +329,7 @@ def test_somebody_else_may_choose_the_places(tmp_path: Path) -> None:
     chosen = {("first", 0), ("first", 1), ("y", 0), ("y", 1), ("sum", 0), ("sum", 1), ("second", 0), ("b", 7)}
     low = placed(tmp_path, RESIDUAL, readers=frozenset(chosen))
     assert read_in_8_bits(low) == {("first", "x"), ("sum", "second"), ("sum", "a"), ("y", "b")}
-    assert {product.node for product in low.products} == {"first", "y"}
+    assert {product.node for product in low.plan.products} == {"first", "y"}
     assert low.float32.keys() == set()
     with pytest.raises(ModuleRefused, match="leaves nothing to quantise"):
         placed(tmp_path, RESIDUAL, readers=frozenset())
