@@ -16,11 +16,11 @@ import onnx_ir as ir
 from ..core.precision import INT8, PRECISIONS, QUANTISED
 from ..errors import InputError
 from .candidate_source import Choice, Source, as_it_is, floats_of
+from .keep_fp32 import kept_in, why_kept
 from .passes.float_policy import plan
 from .passes.pairs import Pairs, Reader
 from .passes.place_pairs import place_pairs
 from .passes.quantize_policy import plan_quantized
-from .precision import keeper, kept_in
 from .precision_options import Overrides
 from .rewrites.tensorrt import LOWERINGS, Lowering
 
@@ -58,7 +58,7 @@ def _lowered_nodes(model: ir.Model, source: Source, precision: str, lowering: Lo
         return frozenset()
     kept_by = _kept_by(source)
     plain = plan(model, low, kept_by)
-    return plain.low ^ plan(model, low, overrides.keeper(kept_by), allowed=overrides.allowed).low
+    return plain.low ^ plan(model, low, overrides.why_kept(kept_by), allowed=overrides.allowed).low
 
 
 def _with(overrides: Overrides, lowering: Lowering, graph: ir.Graph, io: str) -> Overrides:
@@ -117,4 +117,4 @@ def _kind(node: ir.Node) -> str:
 
 
 def _kept_by(source: Source) -> Callable[[str], str]:
-    return keeper(source.graph, kept_in(source.graph, source.keep))
+    return why_kept(source.graph, kept_in(source.graph, source.keep))

@@ -18,10 +18,11 @@ import numpy as np
 
 from ..core.graph import OnnxGraph
 from ..core.precision import CAST, INT8, Precision
+from .keep_fp32 import kept_in, why_kept
 from .modelopt_placement import MODELOPT, RULES
 from .pair_plan import PairPlan
 from .placed_check import check_placed
-from .precision import float32_source, keeper, matching, saved
+from .precision import float32_source, saved
 from .precision_options import DEFAULTS, PrecisionOptions
 from .quantized import Calibrate, QuantizedGraph, nothing_to_quantize
 
@@ -84,10 +85,10 @@ def place(
     from .passes.place_pairs import pairs_at, place_pairs
     from .passes.quantize_policy import plan_quantized
 
-    within = matching(options.keep, graph.module_paths)
-    kept_by, opset = keeper(graph, within), max(graph.opset, form.opset)
+    within = kept_in(graph, options.keep)
+    kept_by, opset = why_kept(graph, within), max(graph.opset, form.opset)
     model = ir.from_proto(float32_source(graph, opset))
-    reads_none = options.overrides.unquantiser(kept_by)
+    reads_none = options.overrides.why_not_in_8_bits(kept_by)
     planned = plan_quantized(model, reads_none, precision=INT8)
     if readers is None:
         pairs = place_pairs(model, planned, reads_none)
@@ -96,7 +97,7 @@ def place(
         pairs = pairs_at(model, planned, readers, reads_none)
     planned, pairs, ranges = _calibrated(planned, pairs, calibrate, form)
     overrides = options.overrides
-    halves = plan(model, CAST[form.rest], overrides.keeper(kept_by), allowed=overrides.allowed)
+    halves = plan(model, CAST[form.rest], overrides.why_kept(kept_by), allowed=overrides.allowed)
     pair_plan = PairPlan(planned.quantized, pairs.readers, ranges, halves.low, form)
     written, files = _written(graph, model, pair_plan, options.path(folder, form.name), options.io, opset)
     products = {product.node for product in planned.quantized}

@@ -9,20 +9,17 @@ read alike. The price is one cast per input and output.
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph import EXTERNAL_DATA_BYTES, OPSETS, OnnxGraph, save
 from ..core.graph_io import with_io
-from ..core.module_path import is_within
-from ..core.nearest import nearest
 from ..core.precision import CAST, PRECISIONS, QUANTISED, Precision, oldest_tensorrt
-from ..errors import InputError, ModuleRefused, one_line
-from ..modules.grammar import steps_match
+from ..errors import ModuleRefused, one_line
 from .contract import check_contract
+from .keep_fp32 import BY_PATTERN, kept_in, why_kept
 from .precision_check import check_precision
 from .precision_options import DEFAULTS, PrecisionOptions
 
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-BY_PATTERN = "--keep-fp32"
 MOST_NAMED = 5  # modules or nodes in a sentence
 
 
@@ -147,7 +143,7 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, options: PrecisionOpti
     low = CAST.get(precision) or CAST[QUANTISED[precision].rest]
     io, overrides = options.io, options.overrides
     within = kept_in(graph, options.keep)
-    kept_by = overrides.keeper(keeper(graph, within))
+    kept_by = overrides.why_kept(why_kept(graph, within))
     source = float32_source(graph, graph.opset)
     model = ir.from_proto(source)
     opset = _lowest_opset(model, low, kept_by, overrides.allowed, io)
@@ -194,60 +190,6 @@ def saved(
     written = replace(graph, path=path, opset=opset, modules=modules, inputs=inputs, outputs=outputs, io=io)
     check_contract(written, opset=opset, inputs=inputs, outputs=outputs, after=after)
     return written, files
-
-
-def matching(patterns: Sequence[str], modules: Iterable[str]) -> tuple[str, ...]:
-    """The module paths, and paths of modules around them, that a pattern matches; a pattern without one is an error.
-
-    ``*`` stands for anything within one step of a path, ``**`` for any steps.
-    """
-    paths: dict[str, None] = {}
-    for path in modules:
-        steps = path.split(".") if path else []
-        paths |= dict.fromkeys(".".join(steps[:end]) for end in range(1, len(steps) + 1))
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        here = [path for path in paths if steps_match(path.split("."), pattern.split("."))]
-        if not here:
-            have = f"it has {', '.join(sorted(paths)[:5])}" + ", …" * (len(paths) > 5) if paths else "it has none"
-            raise InputError(
-                f"received --keep-fp32 {pattern!r}, which no module of the graph has; expected a module path or a "
-                f"glob; {nearest(pattern, paths, have)}"
-            )
-        found |= dict.fromkeys(here)
-    return tuple(found)
-
-
-def kept_in(graph: OnnxGraph, patterns: Sequence[str]) -> tuple[str, ...]:
-    """Return the paths of modules that a pattern matches or, in a graph without modules, the names of nodes.
-
-    In the name of a node ``*`` stands for anything. Raises InputError for a pattern without a match.
-    """
-    if graph.modules or not patterns:
-        return matching(patterns, graph.module_paths)
-    import onnx
-
-    names = [node.name for node in onnx.load(str(graph.path), load_external_data=False).graph.node]
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        here = fnmatch.filter(names, pattern)
-        if not here:
-            have = f"it has {', '.join(names[:5])}" + ", …" * (len(names) > 5)
-            raise InputError(
-                f"received --keep-fp32 {pattern!r}, which no node of the graph has; expected the name of a node or a "
-                f"glob; {nearest(pattern, names, have)}"
-            )
-        found |= dict.fromkeys(here)
-    return tuple(found)
-
-
-def keeper(graph: OnnxGraph, within: Sequence[str]) -> Callable[[str], str]:
-    """Return what says why a node stays in float32, by its name: it came from one of the modules ``within``, or from
-    inside one, or it is one of them in a graph without modules."""
-    if not graph.modules:
-        nodes = {*within}
-        return lambda node: BY_PATTERN if node in nodes else ""
-    return lambda node: BY_PATTERN if any(is_within(path, within) for path in graph.modules_of(node)) else ""
 
 
 def _lowest_opset(

@@ -23,11 +23,11 @@ class Overrides:
     kept: Mapping[str, str] = field(default_factory=dict)
     without_8_bits: frozenset[str] = frozenset()
 
-    def keeper(self, other: Callable[[str], str]) -> Callable[[str], str]:
+    def why_kept(self, other: Callable[[str], str]) -> Callable[[str], str]:
         """Return what says why a node stays in float32: the reason here, or else that of ``other``."""
         return lambda node: self.kept.get(node, "") or other(node)
 
-    def unquantiser(self, other: Callable[[str], str]) -> Callable[[str], str]:
+    def why_not_in_8_bits(self, other: Callable[[str], str]) -> Callable[[str], str]:
         """Return what says why a node reads no 8 bits: it is so by choice, or else the reason of ``other``."""
         return lambda node: "without 8 bits by choice" if node in self.without_8_bits else other(node)
 

@@ -18,7 +18,8 @@ import numpy as np
 from ..core.graph import OnnxGraph
 from ..core.precision import Precision
 from ..errors import ModuleRefused
-from .precision import LowPrecisionGraph, float32_source, keeper, kept_in, saved
+from .keep_fp32 import kept_in, why_kept
+from .precision import LowPrecisionGraph, float32_source, saved
 from .precision_options import DEFAULTS, PrecisionOptions
 from .quantized_check import check_quantized
 
@@ -94,7 +95,7 @@ def quantize(
 
     within = kept_in(graph, options.keep)
     model = ir.from_proto(float32_source(graph, max(graph.opset, form.opset)))
-    planned = plan_quantized(model, options.overrides.unquantiser(keeper(graph, within)), precision=form.name)
+    planned = plan_quantized(model, options.overrides.why_not_in_8_bits(why_kept(graph, within)), precision=form.name)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
     planned = _without_useless(planned, ranges, form)
     by_weight = _ByWeight.of(planned, model, graph, parameters)

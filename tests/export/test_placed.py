@@ -125,7 +125,9 @@ ATTRIBUTES = {
 PATHS = {"second": "block.conv2", "sum": "block", "first": "stem"}
 
 
-def graph_of(folder: Path, nodes: Sequence[Node], channels: int = CHANNELS) -> OnnxGraph:
+def graph_of(
+    folder: Path, nodes: Sequence[Node], channels: int = CHANNELS, paths: Mapping[str, str] = PATHS
+) -> OnnxGraph:
     """A float32 graph from x to y."""
     rng = np.random.default_rng(0)
     shapes = {
@@ -140,7 +142,7 @@ def graph_of(folder: Path, nodes: Sequence[Node], channels: int = CHANNELS) -> O
     ]
     sizes = ["batch", channels, 6, 6]
     model = small_model(made, {"x": sizes}, {"y": sizes}, weights)
-    return graph_file(model, folder / "model.onnx", modules=PATHS, axes={"batch": Axis(1, 2, 4)})
+    return graph_file(model, folder / "model.onnx", modules=paths, axes={"batch": Axis(1, 2, 4)})
 
 
 def placed(
@@ -150,11 +152,12 @@ def placed(
     keep: Sequence[str] = (),
     io: str = "float32",
     readers: frozenset[tuple[str, int]] | None = None,
+    paths: Mapping[str, str] = PATHS,
 ) -> PlacedGraph:
     def calibrate(names: Sequence[str]) -> dict[str, float]:
         return {name: (ranges or {}).get(name, 3.0) for name in names}
 
-    graph, options = graph_of(folder, nodes), PrecisionOptions(keep, io)
+    graph, options = graph_of(folder, nodes, paths=paths), PrecisionOptions(keep, io)
     return place(graph, calibrate, folder, calibration="nothing", form=FORM, readers=readers, options=options)
 
 
@@ -250,8 +253,9 @@ def test_scales_are_numbers_of_float16_that_are_no_smaller(tmp_path: Path) -> No
         assert step * FORM.largest >= low.ranges[name]
 
 
-def test_a_kept_module_reads_no_levels(tmp_path: Path) -> None:
-    low = placed(tmp_path, RESIDUAL, keep=["block"])
+@pytest.mark.parametrize(("keep", "paths"), [(["block"], PATHS), (["sec*", "sum"], {})])
+def test_a_kept_module_or_node_reads_no_levels(tmp_path: Path, keep: list[str], paths: dict[str, str]) -> None:
+    low = placed(tmp_path, RESIDUAL, keep=keep, paths=paths)
     assert read_in_8_bits(low) == {("first", "x"), ("y", "b")}
     assert {"second", "sum"} <= low.float32.keys()
     assert low.kept.keys() == {"second", "sum"}

@@ -23,8 +23,9 @@ from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export import precision
 from attn2trt.export.deploy_files import trtexec_lines
+from attn2trt.export.keep_fp32 import matching
 from attn2trt.export.passes.float_policy import plan, unfit
-from attn2trt.export.precision import LowPrecisionGraph, float32_source, lower, matching
+from attn2trt.export.precision import LowPrecisionGraph, float32_source, lower
 from attn2trt.export.precision_check import check_precision
 from attn2trt.export.precision_options import PrecisionOptions
 
