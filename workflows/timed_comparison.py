@@ -77,7 +77,7 @@ class TimedComparison(Generic[Model]):
             run.processes[AS_IT_IS].load()  # if this model does not load, no rewrite is to blame
             run.load()
             if not checked:
-                for name in self._wrong({name: run.processes[name] for name in after if name in run.processes}):
+                for name in self._wrong({name: run.processes[name] for name in entries if name in run.processes}):
                     run.drop(name)
             run.warm_up(self._jobs)
             samples, _ = run.time()
@@ -85,16 +85,28 @@ class TimedComparison(Generic[Model]):
 
     def _wrong(self, processes: Mapping[str, TimedProcess]) -> Iterator[str]:
         """Check models beside each other; return those that are wrong, or raise the error of the first one."""
+        others = {name: process for name, process in processes.items() if name != AS_IT_IS}
         with ThreadPoolExecutor(self._jobs) as pool:
-            found = {name: pool.submit(self._check, name, process) for name, process in processes.items()}
+            found = {name: pool.submit(self._check, name, process) for name, process in others.items()}
         for name, one in found.items():
             try:
                 one.result()
             except CheckFailed as error:
+                self._require_right(processes[AS_IT_IS])
                 if self._on_wrong is None:
                     raise
                 self._on_wrong(name, str(error))
                 yield name
+
+    def _require_right(self, as_it_is: TimedProcess) -> None:
+        """Raise CheckFailed if the model beside which all are timed is wrong as well: no rewrite is to blame."""
+        try:
+            self._check(AS_IT_IS, as_it_is)
+        except CheckFailed:
+            raise CheckFailed(
+                "the graph as it is computes something else than was recorded, without any rewrite; nothing was kept; "
+                "run attn2trt validate on the bundle, whose verdict says where"
+            ) from None
 
     def _note(self, name: str, why: str) -> None:
         """Pass a failure on; raises CheckFailed if it is that of the model beside which all are timed."""

@@ -482,6 +482,15 @@ def test_a_rewrite_that_computes_something_else_is_refused(
     assert files(bundle) == before
 
 
+def test_no_rewrite_is_blamed_for_a_graph_that_is_wrong_as_it_is(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(tuner, "wrong_output", lambda *_, **__: "1e7 times PyTorch's own rounding")
+    with pytest.raises(CheckFailed, match=r"the graph as it is computes something else.*run attn2trt validate"):
+        tuning.tune_bundle(bundle, threads=1)
+
+
 def test_a_graph_that_fails_at_other_sizes_is_not_kept(
     bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
