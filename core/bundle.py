@@ -153,6 +153,11 @@ class Bundle:
         """The recorded inputs and PyTorch outputs."""
         return self.path / REFERENCE
 
+    @property
+    def reference_hash(self) -> str:
+        """The hash of the recorded inputs and outputs: another one is of another model, or of other weights."""
+        return str(self.manifest["files"][REFERENCE]["sha256"])
+
 
 @checked
 def open_bundle(path: Folder) -> Bundle:

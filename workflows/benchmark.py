@@ -37,6 +37,7 @@ class _Models:
     title: str
     bundle: str
     variants: Sequence[Variant]
+    reference: str = ""
 
 
 @with_earlier_keywords
@@ -110,6 +111,7 @@ def benchmark(
         sizes={cell.batch: cell.shapes for cell in cells},
         conditions={cell.batch: cell.conditions for cell in cells if cell.conditions is not None},
         rows=tuple(rows),
+        reference=models.reference,
     )
 
 
@@ -140,7 +142,7 @@ def _from_bundle(request: TimedRequest, folder: Path) -> _Models:
     check_batches(request.batches, opened.inputs, opened.axes)
     names = check_names(request.runtimes, plans=plan_kinds(opened))
     found = from_bundle(opened, folder, names, backbone=request.backbone, progress=request.progress)
-    return _Models(opened.name, str(opened.path), found)
+    return _Models(opened.name, str(opened.path), found, opened.reference_hash)
 
 
 def _from_file(request: TimedRequest, file: Path, folder: Path) -> _Models:

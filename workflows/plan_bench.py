@@ -147,6 +147,7 @@ class PlanBench:
             model=models[MODEL],
             blocks=tuple(_blocks(held, layers[MODEL])),
             beside=self._beside(models, times) if PLAIN in models else None,
+            reference=held.bundle.reference_hash,
         )
 
     def _entries(self) -> dict[Cell, Entry]:

@@ -232,4 +232,9 @@ def _document(bundle: Bundle, file: Path) -> tuple[str, Mapping[str, Any]]:
             f"received --add {file}, which is about {document.get('target')}; expected {bundle.name}; run {command} "
             f"{bundle.name} -o {file}"
         )
+    if document.get("reference") not in (None, "", bundle.reference_hash):
+        raise InputError(
+            f"received --add {file}, which was measured on another bundle of {bundle.name}, of other weights or cases; "
+            f"run {command} {bundle.path} -o {file}"
+        )
     return DOCUMENTS[command], document

@@ -172,7 +172,8 @@ class Beside:
 class DeviceCost:
     """All of one run on a GPU. ``beside`` is None without the plain backbone's bundle.
 
-    ``inputs`` are the sizes of the inputs by name; ``blocks`` is empty for a block that is the whole model.
+    ``reference`` is the bundle's hash of what was recorded, ``inputs`` are the sizes of the inputs by name; ``blocks``
+    is empty for a block that is the whole model.
     """
 
     target: str
@@ -190,6 +191,7 @@ class DeviceCost:
     model: PlanModel
     blocks: tuple[BlockOnDevice, ...] = ()
     beside: Beside | None = None
+    reference: str = ""
 
     @property
     def blocks_least_ms(self) -> float | None:
@@ -203,6 +205,7 @@ class DeviceCost:
         return {
             "target": self.target,
             "bundle": self.bundle,
+            "reference": self.reference,
             "runtime": self.runtime,
             "built_by": self.built_by,
             "gpu": self.gpu,

@@ -83,7 +83,7 @@ class Row:
 class Benchmark:
     """All rows of one run, the method, the machine, and what the machine did meanwhile, batch by batch.
 
-    ``sizes`` are those of every input, by batch and name.
+    ``sizes`` are those of every input, by batch and name; ``reference`` is a bundle's hash of what was recorded.
     """
 
     target: str
@@ -95,12 +95,14 @@ class Benchmark:
     sizes: Mapping[int, Mapping[str, tuple[int, ...]]]
     conditions: Mapping[int, Conditions]
     rows: tuple[Row, ...]
+    reference: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The whole document."""
         return {
             "target": self.target,
             "bundle": self.bundle,
+            "reference": self.reference,
             "threads": self.threads,
             "method": self.method.to_json(),
             "machine": dict(self.machine),

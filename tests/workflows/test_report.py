@@ -69,6 +69,7 @@ def test_a_document_of_a_command_becomes_part_of_the_bundle(place: Path, tmp_pat
         ("[1]", "a document of no command"),
         ('{"command": "attn2trt show"}', "a document of attn2trt show"),
         ('{"command": "attn2trt cost", "target": "other"}', "about other; expected mine; run attn2trt cost mine"),
+        ('{"command": "attn2trt cost", "target": "mine", "reference": "0"}', "measured on another bundle of mine"),
         ('{"command": "attn2trt cost", "target": "mine"}', "'cost' cannot be read"),
     ],
 )
