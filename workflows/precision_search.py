@@ -39,7 +39,8 @@ class Tried:
     said: str
 
     def __str__(self) -> str:
-        more = f" and {len(self.kept) - SHOWN} more modules" if len(self.kept) > SHOWN else ""
+        left = len(self.kept) - SHOWN
+        more = f" and {left} more module{'s' if left > 1 else ''}" if left > 0 else ""
         kept = f" with {', '.join(self.kept[:SHOWN])}{more} in float32" if self.kept else ""
         return f"{self.precision}{kept}: {self.said}"
 

@@ -202,11 +202,16 @@ def test_a_model_whose_operators_are_all_its_own_has_nothing_to_keep(graph: Onnx
     assert found.tried[2].said == "would need every module in float32"
 
 
-def test_many_modules_are_named_in_part() -> None:
-    assert (
-        str(Tried("fp16", tuple("abcdefg"), "passed"))
-        == "fp16 with a, b, c, d, e and 2 more modules in float32: passed"
-    )
+@pytest.mark.parametrize(
+    ("kept", "named"),
+    [
+        ("abcde", "a, b, c, d, e"),
+        ("abcdef", "a, b, c, d, e and 1 more module"),
+        ("abcdefg", "a, b, c, d, e and 2 more modules"),
+    ],
+)
+def test_many_modules_are_named_in_part(kept: str, named: str) -> None:
+    assert str(Tried("fp16", tuple(kept), "passed")) == f"fp16 with {named} in float32: passed"
 
 
 def test_auto_stands_alone_and_needs_a_verdict() -> None:
