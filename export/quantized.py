@@ -121,9 +121,12 @@ def quantize(
 def _without_useless(planned: QuantizePlan, ranges: Mapping[str, float], form: Precision) -> QuantizePlan:
     """Return the plan without the products of a tensor that is zero on every input, or not finite on one.
 
-    Such a tensor has no scale, and a product of it nothing to gain. Raises ModuleRefused if no product is left.
+    Such a tensor has no scale, and a product of it nothing to gain; float32 may have none for the smallest numbers
+    either. Raises ModuleRefused if no product is left.
     """
-    useless = {name for name, largest in ranges.items() if not (largest > 0 and math.isfinite(largest))}
+    from .passes.quantize import scale
+
+    useless = {name for name, largest in ranges.items() if not (scale(largest, form) > 0 and math.isfinite(largest))}
     dropped = {
         product.node: f"what it reads was {ranges[product.tensor]:g} on every input"
         for product in planned.quantized

@@ -83,8 +83,8 @@ def simplify(graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
 
 
 def _carry_modules(graph: OnnxGraph, path: Path) -> OnnxGraph:
-    """Return the simplified graph in ``path``. A node's module goes by its output tensor, else by the tensors that it
-    reads; if it stands for several nodes, the modules of all of them are known."""
+    """Return the simplified graph in ``path``. A node's module goes by its output tensor, else by the weights that one
+    module alone reads, else by what it reads; if it stands for several nodes, the modules of all of them are known."""
     import onnx
 
     before = onnx.load(str(graph.path), load_external_data=False)
@@ -94,6 +94,11 @@ def _carry_modules(graph: OnnxGraph, path: Path) -> OnnxGraph:
         if node.name in graph.modules
         for name in node.output
     }
+    readers: dict[str, set[str]] = {tensor.name: set() for tensor in before.graph.initializer}
+    for node in before.graph.node:
+        for name in set(node.input) & readers.keys():
+            readers[name].add(graph.modules.get(node.name, ""))
+    by_weight = {name: next(iter(paths)) for name, paths in readers.items() if len(paths) == 1}
     after = onnx.load(str(path), load_external_data=False)
     if any(not node.name for node in after.graph.node):
         for position, node in enumerate(after.graph.node):
@@ -101,7 +106,9 @@ def _carry_modules(graph: OnnxGraph, path: Path) -> OnnxGraph:
         onnx.save(after, str(path))
     modules: dict[str, str] = {}
     for node in after.graph.node:
-        known = [by_tensor[name] for name in (*node.output, *node.input) if name in by_tensor]
+        known = [by_tensor[name] for name in node.output if name in by_tensor]
+        known += [by_weight[name] for name in node.input if name in by_weight]
+        known += [by_tensor[name] for name in node.input if name in by_tensor]
         if known:
             modules[node.name] = known[0]
             by_tensor.update(dict.fromkeys(node.output, known[0]))

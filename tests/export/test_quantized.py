@@ -191,17 +191,22 @@ def test_a_graph_of_opset_11_is_raised_to_one_with_a_scale_for_each_channel(tmp_
     assert low.notes[1].startswith("opset 13 instead of 11, the lowest whose operators take int8")
 
 
-def test_what_is_always_zero_stays_in_float32_and_with_nothing_left_int8_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("largest", [0.0, 1e-44])
+def test_what_is_always_zero_stays_in_float32_and_with_nothing_left_int8_is_refused(
+    tmp_path: Path, largest: float
+) -> None:
     found = quantize(
         write(tmp_path),
-        lambda names: dict(ranges(names), x=0.0),
+        lambda names: dict(ranges(names), x=largest),
         tmp_path,
         parameters={},
         calibration="",
         form=QUANTISED["int8"],
     )
     assert len(found.lowered) == 1
-    assert any(note.startswith("stem stays in float32: what it reads was 0 on every input") for note in found.notes)
+    assert any(
+        note.startswith(f"stem stays in float32: what it reads was {largest:g} on every input") for note in found.notes
+    )
     with pytest.raises(ModuleRefused, match=r"int8 leaves nothing to quantise: none of 5 .* --keep-fp32"):
         quantized(tmp_path, keep=["stem", "block", "head"])
     with pytest.raises(InputError, match=r"received --keep-fp32 'haed', which no module .* head"):

@@ -101,3 +101,25 @@ def test_a_node_that_took_others_in_knows_their_modules(tmp_path: Path) -> None:
     assert low.kept_exactly == ("1", "0")
     assert low.lowered_modules == {"3": ("3",)}
     assert lower(result, "fp16", tmp_path).lowered_modules == {"1": ("1", "0"), "2": ("2",), "3": ("3",)}
+
+
+class Heads(nn.Module):
+    """Attention with a layer for each of queries, keys and values, as in Hugging Face's models."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+        self.query, self.key, self.value = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(x)
+        q, k, v = (part(x).view(-1, 6, 2, 4).transpose(1, 2) for part in (self.query, self.key, self.value))
+        return ((q @ k.transpose(2, 3) * 0.5).softmax(-1) @ v).transpose(1, 2).reshape(-1, 6, 8)
+
+
+def test_attention_keeps_its_layers(tmp_path: Path) -> None:
+    target = from_module(Heads(), torch.randn(2, 6, 8), dynamic="batch=1:2:4")
+    result, why_not = room.simplify(trace(target, target.build(), tmp_path / "exported.onnx", opset=17), tmp_path / "m")
+    assert why_not == ""
+    products = [node.name for node in onnx.load(tmp_path / "m").graph.node if node.op_type in ("MatMul", "Gemm")]
+    assert [result.modules[name] for name in products] == ["query", "key", "value", "", ""]
