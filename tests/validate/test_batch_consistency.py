@@ -139,6 +139,12 @@ def test_a_last_bit_that_changes_is_reported_not_failed() -> None:
     assert "not deterministic" in found.why
 
 
+def test_another_kernel_for_another_batch_is_deterministic() -> None:
+    found = rows(lambda feeds: {"y": healthy(feeds)["y"] * np.float32(1 + 1.2e-7 * (len(feeds["x"]) == 1))}, [pair()])
+    assert (found.status, found.why) == ("passed", "")
+    assert max(one.error for _, one in found.comparisons) > 0
+
+
 def test_where_rows_do_not_apply_a_run_is_only_repeated() -> None:
     found = rows(healthy, [pair(row_outputs=())])
     assert [name for name, _ in found.comparisons] == ["second run"]

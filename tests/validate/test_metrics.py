@@ -69,6 +69,16 @@ def test_one_wrong_element_fails() -> None:
     assert found.ratio > LIMIT
 
 
+def test_the_whole_output_is_judged_where_an_element_and_a_slice_may_lose_much() -> None:
+    ref = truth((50, 20))
+    floor = measure(rounded(ref), ref)
+    loose = Floor(floor.l2, 1e3 * floor.max, 1e3 * floor.channel)
+    out = ref * (1 + 100 * UNIT_ROUNDOFF)
+    found = judged(out, ref, loose)
+    assert (found.passed, found.which) == (False, "l2")
+    assert found.ratio == pytest.approx(100 * UNIT_ROUNDOFF / floor.l2)
+
+
 @pytest.mark.parametrize("shape", [(), (5,), (3, 1000), (2, 49, 96)])
 def test_every_rank_is_judged(shape: tuple[int, ...]) -> None:
     ref = truth(shape)

@@ -18,7 +18,7 @@ from attn2trt.validate.cases import Case, Feeds
 from attn2trt.validate.metrics import Floor, Reference, measure
 from attn2trt.validate.stages.judge import Loaded, StageJudge, judge, judge_stages
 from attn2trt.validate.stages.stage import LAYERS, Stage
-from attn2trt.validate.verdict import StageResult, Verdict, built, not_checked
+from attn2trt.validate.verdict import OWN_LEVELS, OWN_PICKS, StageResult, Verdict, built, not_checked
 
 ORT, TENSORRT = Stage("onnxruntime cpu"), Stage("tensorrt", "")
 X = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
@@ -194,6 +194,12 @@ def test_what_pytorch_itself_loses_is_no_fault_of_the_graph_unless_a_budget_is_a
     found = judge(ORT, rough, [(case, loose)])
     assert found.status == "passed, budget not kept by PyTorch's float32"
     assert Verdict((found,))
+    runs = iter([rough, healthy])
+
+    def healthy_later(feeds: Feeds) -> Feeds:
+        return next(runs)(feeds)
+
+    assert judge(ORT, healthy_later, [(case, loose), pair("within the budget")]).status == found.status
     assert judge(ORT, rough, [(case, loose)], max_error=1e-5).status == "failed"
     assert judge(ORT, rough, [(case, loose)], max_error=1e-4).status == "passed"
     assert judge(ORT, rough, [(case, reference)]).status == "failed"
@@ -279,6 +285,14 @@ def test_a_verdict_survives_strict_json(fault: str | None) -> None:
     again = Verdict.from_json(json.loads(text))
     assert json.dumps(again.to_json()) == text
     assert bool(again) is bool(verdict)
+
+
+def test_a_precision_is_whole_only_if_no_stage_of_it_left_anything_out() -> None:
+    first, second = judge(ORT, healthy, [pair()]), judge(Stage("simplified"), healthy, [pair()])
+    own = replace(first, why=OWN_PICKS)
+    assert Verdict((own, replace(second, why=OWN_LEVELS))).is_whole("float32")
+    assert not Verdict((own, second)).is_whole("float32")
+    assert not Verdict((own,)).is_whole("float16")
 
 
 def test_a_forged_pass_is_refused() -> None:
