@@ -64,7 +64,7 @@ class Graphs(Protocol):
         ...
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The plan that won, None for the plan of the graph as it is, and all that was tried."""
 
     best: BuiltPlan | None
@@ -134,7 +134,7 @@ class PlanSearch:
             jobs=jobs,
         )
 
-    def search(self) -> Found:
+    def search(self) -> SearchResult:
         """Return the fastest plan, if it is faster than that of the graph as it is, and everything that was tried.
 
         Raises CheckFailed if the graph as it is cannot be built, or if a candidate computes something else.
@@ -177,7 +177,7 @@ class PlanSearch:
         best = several[0] if several else tuple(winners(timed))
         self._build([*several, *self._beside(best)])
 
-    def combine(self) -> Found:
+    def combine(self) -> SearchResult:
         """Try choices together as long as the best of them is faster; hold the whole against the graph as it was."""
         timed = self._timed()
         best = self._improved(tuple(winners(timed)[:1]), together(timed))
@@ -269,7 +269,7 @@ class PlanSearch:
             self.trials[by_title[name]] = _trial(by_title[name], pair)
         return {by_title[name]: pair.difference for name, pair in pairs.items()}
 
-    def _whole(self, best: Candidate) -> Found:
+    def _whole(self, best: Candidate) -> SearchResult:
         whole = None
         if best:
             self._progress("timing the whole against the graph as it was")
@@ -296,7 +296,9 @@ class PlanSearch:
             not_tried=self.not_tried,
         )
         is_better = tuning.is_faster
-        return Found(self.plans[best] if is_better else None, tuning if is_better else replace(tuning, chosen=()))
+        return SearchResult(
+            self.plans[best] if is_better else None, tuning if is_better else replace(tuning, chosen=())
+        )
 
     def _kept(self, best: Candidate) -> list[Trial]:
         """Return the trials; those that the best plan consists of are marked as kept."""

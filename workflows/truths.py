@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..core.graph import ModelGraph, OnnxGraph
 from ..core.graph_io import FLOAT32
@@ -18,7 +18,7 @@ from ..validate.cases import Case
 from ..validate.hidden import Hidden
 from ..validate.onnx_reference.isolated import IsolatedEvaluator
 from ..validate.onnx_reference.references import GraphLower, graph_references
-from ..validate.onnx_reference.rounding import half_rounding, level_rounding, product_rounding
+from ..validate.onnx_reference.rounding import Rounding, half_rounding, level_rounding, product_rounding
 from ..validate.own_choices.graph_runs import GraphRuns
 from ..validate.own_choices.runs import Runs
 from .precision import floor_of, rounding_of
@@ -124,15 +124,15 @@ class GraphTruth:
         of_lowered = self._evaluator(graph, "float32") if lowered and graph.path != exported.path else None
         lower = [] if graph.precision == FP32 else [GraphLower(graph.precision)]
         lower += [GraphLower(name, _rounding(low, graph)) for name, low in lowered.items()]
-        how: dict[str, Any] = {"seed": self.seed, "lower": lower, "lowered": of_lowered, "hidden": hidden}
         runs = GraphRuns(double, single, self.seed, lower, of_lowered)
-        return graph_references(double, single, cases, **how), runs
+        found = graph_references(double, single, cases, seed=self.seed, lower=lower, lowered=of_lowered, hidden=hidden)
+        return found, runs
 
     def _evaluator(self, graph: OnnxGraph, dtype: str) -> IsolatedEvaluator:
         return self.stack.enter_context(IsolatedEvaluator(graph.path, dtype, seconds=self.seconds))
 
 
-def _rounding(low: LowPrecisionGraph, graph: OnnxGraph) -> Any:
+def _rounding(low: LowPrecisionGraph, graph: OnnxGraph) -> Rounding:
     """Return what the nodes of ``graph`` lose in the lower precision that was made of it."""
     row = PRECISIONS[low.precision]
     if isinstance(low, PlacedGraph):

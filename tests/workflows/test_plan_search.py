@@ -19,7 +19,7 @@ from attn2trt.engines.timing.rounds import Samples
 from attn2trt.errors import InputError
 from attn2trt.workflows import plan_search
 from attn2trt.workflows.plan_combinations import AT_ONCE, MOST, Candidate
-from attn2trt.workflows.plan_search import WHOLE, Found, PlanSearch
+from attn2trt.workflows.plan_search import WHOLE, PlanSearch, SearchResult
 from attn2trt.workflows.tune_plans import METHOD
 
 
@@ -117,8 +117,8 @@ class World:
 
 
 @pytest.fixture
-def search(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], Found]:
-    def run(world: World) -> Found:
+def search(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], SearchResult]:
+    def run(world: World) -> SearchResult:
         conditions = Conditions(1.0, None, (None, None), None)
         watch = SimpleNamespace(conditions=lambda: conditions)
         comparison = SimpleNamespace(compared=world.compared, watch=watch)
@@ -146,7 +146,7 @@ SLOW = {"pool": 0.05, "product": 0.04, "half": 0.03, "merge": 0.06, "convolve": 
 
 @pytest.mark.parametrize("alone", [{}, SLOW], ids=["no choice matters alone", "every choice loses alone"])
 def test_two_choices_that_pay_off_only_together_are_found(
-    search: Callable[[World], Found], alone: Mapping[str, float]
+    search: Callable[[World], SearchResult], alone: Mapping[str, float]
 ) -> None:
     world = World()
     world.ms = ms_of({**alone, "pool+half": -0.3})
@@ -161,7 +161,7 @@ def test_two_choices_that_pay_off_only_together_are_found(
     assert world.looks[-1] == ((), [("pool", "half")])
 
 
-def test_pairs_that_lose_least_by_themselves_are_built_first(search: Callable[[World], Found]) -> None:
+def test_pairs_that_lose_least_by_themselves_are_built_first(search: Callable[[World], SearchResult]) -> None:
     world = World()
     world.ms = ms_of(SLOW)
     assert search(world).best is None
@@ -170,7 +170,7 @@ def test_pairs_that_lose_least_by_themselves_are_built_first(search: Callable[[W
     assert len(losses) == len(world.pairs_of_it)
 
 
-def test_a_choice_that_applies_only_beside_another_is_found(search: Callable[[World], Found]) -> None:
+def test_a_choice_that_applies_only_beside_another_is_found(search: Callable[[World], SearchResult]) -> None:
     world = World()
     world.pairs_of_it.append((CONVOLVE, BESIDE))
     world.ms = ms_of({**SLOW, "beside": -0.2})
@@ -178,7 +178,7 @@ def test_a_choice_that_applies_only_beside_another_is_found(search: Callable[[Wo
     assert found.tuning.chosen == ("convolve (gate)", "beside (sigmoid)")
 
 
-def test_a_pair_goes_beside_the_winner_or_in_its_place(search: Callable[[World], Found]) -> None:
+def test_a_pair_goes_beside_the_winner_or_in_its_place(search: Callable[[World], SearchResult]) -> None:
     world = World()
     world.ms = ms_of({"merge": -0.1, "pool": 0.05, "half": 0.05, "pool+half": -0.3})
     assert search(world).tuning.chosen == ("pool (mean)", "half (precision)", "merge (map)")
@@ -188,7 +188,7 @@ def test_a_pair_goes_beside_the_winner_or_in_its_place(search: Callable[[World],
     assert search(world).tuning.chosen == ("pool (mean)", "half (precision)")
 
 
-def test_two_pairs_are_found_one_after_the_other(search: Callable[[World], Found]) -> None:
+def test_two_pairs_are_found_one_after_the_other(search: Callable[[World], SearchResult]) -> None:
     world = World()
     world.ms = ms_of({**SLOW, "pool+half": -0.3, "merge+convolve": -0.2})
     assert {*search(world).tuning.chosen} == {
@@ -199,7 +199,7 @@ def test_two_pairs_are_found_one_after_the_other(search: Callable[[World], Found
     }
 
 
-def test_all_that_are_no_loss_are_tried_together(search: Callable[[World], Found]) -> None:
+def test_all_that_are_no_loss_are_tried_together(search: Callable[[World], SearchResult]) -> None:
     world = World()
     names = {"pool", "half", "merge", "convolve"}
     world.ms = lambda chosen: 0.7 if names <= chosen else 1.1 if "product" in chosen else 1.0
@@ -209,7 +209,7 @@ def test_all_that_are_no_loss_are_tried_together(search: Callable[[World], Found
     assert world.several.index(("pool", "half", "merge", "convolve")) == len(world.pairs_of_it)
 
 
-def test_where_nothing_wins_few_plans_are_built_and_none_is_kept(search: Callable[[World], Found]) -> None:
+def test_where_nothing_wins_few_plans_are_built_and_none_is_kept(search: Callable[[World], SearchResult]) -> None:
     many = [Choice(f"rewrite {number}", f"kind {number}") for number in range(30)]
     world = World(many)
     found = search(world)
@@ -218,7 +218,7 @@ def test_where_nothing_wins_few_plans_are_built_and_none_is_kept(search: Callabl
     assert [len(names) for names in world.several] == [2] * (AT_ONCE - 1) + [len(many)]
 
 
-def test_however_much_wins_the_plans_are_bounded(search: Callable[[World], Found]) -> None:
+def test_however_much_wins_the_plans_are_bounded(search: Callable[[World], SearchResult]) -> None:
     many = [Choice(f"rewrite {number}", f"kind {number}") for number in range(30)]
     world = World(many)
     # the further a pair is from the front, the more it gains: each step leaves a better one
@@ -228,7 +228,7 @@ def test_however_much_wins_the_plans_are_bounded(search: Callable[[World], Found
     assert AT_ONCE < len(world.several) <= MOST
 
 
-def test_noise_that_pretends_a_win_is_found_out(search: Callable[[World], Found]) -> None:
+def test_noise_that_pretends_a_win_is_found_out(search: Callable[[World], SearchResult]) -> None:
     """Each candidate looks faster in the look in which it is one of many, and as it is when it is timed alone."""
     world = World()
     world.look = lambda name, ms: ms - 0.1 * ("half" in name and " + " in name and len(world.looks[-1][1]) > 1)
@@ -239,7 +239,7 @@ def test_noise_that_pretends_a_win_is_found_out(search: Callable[[World], Found]
     assert WHOLE not in {name for name, _ in world.looks}
 
 
-def test_noise_that_pretends_a_win_twice_is_found_out_by_the_whole(search: Callable[[World], Found]) -> None:
+def test_noise_that_pretends_a_win_twice_is_found_out_by_the_whole(search: Callable[[World], SearchResult]) -> None:
     world = World()
     world.look = lambda name, ms: ms - 0.1 * (" + " in name)
     found = search(world)
@@ -249,7 +249,7 @@ def test_noise_that_pretends_a_win_twice_is_found_out_by_the_whole(search: Calla
     assert found.tuning.chosen == ()
 
 
-def test_random_noise_is_seldom_kept_and_a_pair_found_in_it(search: Callable[[World], Found]) -> None:
+def test_random_noise_is_seldom_kept_and_a_pair_found_in_it(search: Callable[[World], SearchResult]) -> None:
     drawn = random.Random(0)
     kept = []
     for gain in [0.0] * 20 + [0.05] * 20:
@@ -261,7 +261,9 @@ def test_random_noise_is_seldom_kept_and_a_pair_found_in_it(search: Callable[[Wo
     assert sum({"pool (mean)", "half (precision)"} <= {*names} for names in kept[20:]) >= 18
 
 
-def test_what_cannot_be_written_is_listed_and_its_place_taken_by_the_next(search: Callable[[World], Found]) -> None:
+def test_what_cannot_be_written_is_listed_and_its_place_taken_by_the_next(
+    search: Callable[[World], SearchResult],
+) -> None:
     world = World()
     world.impossible = {("pool", "half")}
     world.ms = ms_of({**SLOW, "merge+convolve": -0.2})
@@ -270,7 +272,7 @@ def test_what_cannot_be_written_is_listed_and_its_place_taken_by_the_next(search
     assert "changes nothing" in found.tuning.not_tried["pool (mean) + half (precision)"]
 
 
-def test_a_pair_with_a_choice_that_was_refused_alone_is_not_built(search: Callable[[World], Found]) -> None:
+def test_a_pair_with_a_choice_that_was_refused_alone_is_not_built(search: Callable[[World], SearchResult]) -> None:
     world = World()
     world.impossible = {("half",)}
     search(world)
@@ -278,7 +280,7 @@ def test_a_pair_with_a_choice_that_was_refused_alone_is_not_built(search: Callab
 
 
 def test_without_time_for_combinations_the_winner_is_kept_and_the_rest_listed(
-    search: Callable[[World], Found],
+    search: Callable[[World], SearchResult],
 ) -> None:
     world = World()
     world.ms, world.out_of_time_after = ms_of({"pool": -0.1, "half": -0.1}), len(CHOICES)

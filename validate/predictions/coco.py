@@ -15,7 +15,7 @@ import numpy as np
 from ...core import bounds
 from ...core.preprocessing import Placement
 from ...errors import InputError, MissingRequirement
-from .found import Found, in_photograph
+from .image_boxes import ImageBoxes, in_photograph
 
 MOST_DETECTIONS = 100  # of an image: COCO's AP counts no more
 
@@ -93,7 +93,7 @@ class CocoScores:
         self._found: list[dict[str, Any]] = []
         self._images: list[int] = []
 
-    def add(self, prediction: Found | None, label: int, placement: Placement | None) -> None:
+    def add(self, prediction: ImageBoxes | None, label: int, placement: Placement | None) -> None:
         """Keep the boxes of one image, whose number is ``label``, in the pixels of the photograph."""
         self._images.append(label)
         if prediction is None:

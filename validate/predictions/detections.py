@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from .boxes import Floats, match, overlaps, suppress
 from .coco import CocoLabels, CocoScores
-from .found import Found
 from .heads import Detected, Head
+from .image_boxes import ImageBoxes
 from .metric import Arrays, Difference, Scores
 
 DETECTIONS = "detections"
@@ -60,7 +60,7 @@ class Detections:
     def outputs(self) -> tuple[str, ...]:
         return self.head.outputs
 
-    def read(self, outputs: Arrays, row: int, noise: float) -> Found:
+    def read(self, outputs: Arrays, row: int, noise: float) -> ImageBoxes:
         found = self.head.read(outputs, row, self.size)
         lowest = self.score if self.labels is None else min(self.score, LOWEST_SCORE)
         found = found.at(np.flatnonzero(found.scores >= lowest))
@@ -69,9 +69,9 @@ class Detections:
             found = found.at(np.asarray(kept, dtype=np.int64))
         else:
             found = found.at(np.argsort(-found.scores, kind="stable")[:MOST_BOXES])
-        return Found(found, found.at(np.flatnonzero(found.scores >= self.score)), noise)
+        return ImageBoxes(found, found.at(np.flatnonzero(found.scores >= self.score)), noise)
 
-    def difference(self, reference: Found, found: Found) -> Difference | None:
+    def difference(self, reference: ImageBoxes, found: ImageBoxes) -> Difference | None:
         ours, theirs = reference.sure, found.sure
         same_class = ours.classes[:, None] == theirs.classes[None, :]
         columns = match(_is_same_place(ours.boxes, theirs.boxes, self.iou) & same_class)
@@ -82,7 +82,7 @@ class Detections:
         margin = float(max(map(np.max, filter(len, (lost.scores, new.scores))))) - self.score
         return Difference(margin, _words(ours, lost), _words(theirs, new), margin <= reference.noise)
 
-    def alike(self, prediction: Found) -> str:
+    def alike(self, prediction: ImageBoxes) -> str:
         return "" if len(prediction.sure) else NO_BOX
 
     def scores(self) -> Scores:

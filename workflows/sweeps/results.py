@@ -23,6 +23,7 @@ from ...modules.checkpoint_file import split
 from ...modules.grammar import parts_of
 from ...validate.predictions.samples import walk
 from ..reuse import content_key, was_interrupted
+from .finding import Finding, finding_of
 from .folders import (
     COMMAND,
     ERRORS,
@@ -36,7 +37,6 @@ from .folders import (
     remove_bundle,
     write_text,
 )
-from .found import Found, found_in
 from .matrix import BUNDLE, Job
 
 
@@ -200,9 +200,9 @@ class Results:
         folder = self.folder / job.folder
         folder.mkdir(parents=True, exist_ok=True)
         output, errors = _text(folder / OUTPUT), _text(folder / ERRORS)
-        found = found_in(job.verb.name, output, errors, code)
+        found = finding_of(job.verb.name, output, errors, code)
         if died:
-            found = Found(found.sentence if errors.strip() else died)
+            found = Finding(found.sentence if errors.strip() else died)
         elif job.keeps_bundle and (folder / BUNDLE / MANIFEST).is_file() and code in (0, 1):
             died = _died_inside(folder / BUNDLE)
         result = Result(

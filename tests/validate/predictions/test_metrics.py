@@ -14,8 +14,8 @@ from attn2trt.validate.predictions.classes import Classes
 from attn2trt.validate.predictions.coco import read_coco
 from attn2trt.validate.predictions.compare import Compared
 from attn2trt.validate.predictions.detections import Detections
-from attn2trt.validate.predictions.found import in_photograph
 from attn2trt.validate.predictions.heads import Dense, Detected, EndToEnd, Queries
+from attn2trt.validate.predictions.image_boxes import in_photograph
 from attn2trt.validate.predictions.maps import ClassMaps
 from attn2trt.validate.predictions.metric import Change, Difference
 from attn2trt.validate.stages.stage import Stage

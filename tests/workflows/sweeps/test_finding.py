@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from attn2trt.validate.stages.stage import WRITTEN, Stage
-from attn2trt.workflows.sweeps.found import found_in
+from attn2trt.workflows.sweeps.finding import finding_of
 
 ROW = {"model": "target", "batch": 2, "status": "measured"}
 
@@ -45,7 +45,7 @@ CHANGED = {**Stage(WRITTEN, "fp16").to_json(), "images": 8, "changed": 2, "share
 def test_a_sentence_for_each_command(verb: str, document: dict[str, Any], words: str) -> None:
     import re
 
-    assert re.search(words, found_in(verb, json.dumps(document), "", 0).sentence)
+    assert re.search(words, finding_of(verb, json.dumps(document), "", 0).sentence)
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_sentence_for_each_command(verb: str, document: dict[str, Any], words:
     ],
 )
 def test_without_a_document_it_is_the_line_of_error(output: str, errors: str, words: str) -> None:
-    assert words in found_in("deploy", output, errors, 4).sentence
+    assert words in finding_of("deploy", output, errors, 4).sentence

@@ -11,7 +11,7 @@ from .heads import Detected
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageBoxes:
     """The boxes of an image, best first, with the difference that rounding can make to a score."""
 
     all: Detected

@@ -16,14 +16,14 @@ TARGET = "target"  # the model of a benchmark's row; the other is the plain back
 
 
 @dataclass(frozen=True)
-class Found:
+class Finding:
     """A sentence, and the median latency of the fastest runtime if there is one, in milliseconds."""
 
     sentence: str
     latency_ms: float | None = None
 
 
-def found_in(verb: str, output: str, errors: str, code: int) -> Found:
+def finding_of(verb: str, output: str, errors: str, code: int) -> Finding:
     """Return what a command found.
 
     Args:
@@ -38,16 +38,16 @@ def found_in(verb: str, output: str, errors: str, code: int) -> Found:
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, InputError):
         lines = [line for line in errors.splitlines() if line.startswith(("error:", "internal error:"))]
         line = lines[-1] if lines else (errors.strip().splitlines() or [f"the command {ending(code)}"])[-1]
-        return Found(line.removeprefix("error: ")[:LONGEST])
+        return Finding(line.removeprefix("error: ")[:LONGEST])
 
 
-def _verdict(document: Mapping[str, Any]) -> Found:
+def _verdict(document: Mapping[str, Any]) -> Finding:
     from ...report.table import conclusion
     from ...validate.verdict import Verdict
 
     verdict = conclusion(Verdict.from_json(document["verdict"]))
     predictions = document.get("predictions")
-    return Found(verdict if predictions is None else f"{verdict}; {_predictions(predictions)}")
+    return Finding(verdict if predictions is None else f"{verdict}; {_predictions(predictions)}")
 
 
 def _predictions(found: Mapping[str, Any]) -> str:
@@ -62,42 +62,42 @@ def _predictions(found: Mapping[str, Any]) -> str:
     return f"{failed}{count} changed" + (f" in {read_stage(most).label}" if most["changed"] else "")
 
 
-def _exported(document: Mapping[str, Any]) -> Found:
-    return Found(f"exported, numbers not checked; opset {document['opset']}")
+def _exported(document: Mapping[str, Any]) -> Finding:
+    return Finding(f"exported, numbers not checked; opset {document['opset']}")
 
 
-def _compiled(document: Mapping[str, Any]) -> Found:
+def _compiled(document: Mapping[str, Any]) -> Finding:
     plans = [str(plan["file"]) for plan in document["plans"]]
-    return Found(f"built, not checked: {', '.join(plans)}")
+    return Finding(f"built, not checked: {', '.join(plans)}")
 
 
-def _tuned(document: Mapping[str, Any]) -> Found:
-    return Found("no rewrite is faster" if document["graph"] is None else f"faster, and judged: {document['graph']}")
+def _tuned(document: Mapping[str, Any]) -> Finding:
+    return Finding("no rewrite is faster" if document["graph"] is None else f"faster, and judged: {document['graph']}")
 
 
-def _timed(document: Mapping[str, Any]) -> Found:
+def _timed(document: Mapping[str, Any]) -> Finding:
     rows = [row for row in document["rows"] if row.get("measurement") and row["model"] == TARGET]
     others = {name for name, runtime in RUNTIMES.items() if not is_of_bundle(runtime)}
     ours = [row for row in rows if row["runtime"] not in others] or rows
     wrong = [row["runtime"] for row in document["rows"] if row["status"] in ("wrong", "failed")]
     tail = f"; not right: {', '.join(dict.fromkeys(wrong))}" if wrong else ""
     if not ours:
-        return Found(f"no runtime could be timed here{tail}")
+        return Finding(f"no runtime could be timed here{tail}")
     fastest = min(ours, key=lambda row: float(row["measurement"]["latency"]["median_ms"]))
     median = float(fastest["measurement"]["latency"]["median_ms"])
-    return Found(f"fastest: {fastest['runtime']}, {median:.3g} ms at batch {fastest['batch']}{tail}", median)
+    return Finding(f"fastest: {fastest['runtime']}, {median:.3g} ms at batch {fastest['batch']}{tail}", median)
 
 
-def _costed(document: Mapping[str, Any]) -> Found:
+def _costed(document: Mapping[str, Any]) -> Finding:
     added = document.get("added")
     if not added:
-        return Found(f"{float(document['model']['timing']['latency']['median_ms']):.3g} ms")
+        return Finding(f"{float(document['model']['timing']['latency']['median_ms']):.3g} ms")
     difference = added["difference"]
     interval = f"{float(difference['low_ms']):.3g} to {float(difference['high_ms']):.3g}"
-    return Found(f"the blocks add {float(difference['ms']):.3g} ms ({interval})")
+    return Finding(f"the blocks add {float(difference['ms']):.3g} ms ({interval})")
 
 
-_READERS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Finding]] = {
     "deploy": _verdict,
     "export": _exported,
     "check": _verdict,
