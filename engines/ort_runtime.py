@@ -45,15 +45,21 @@ def import_onnxruntime() -> Any:
 
 
 class OrtRuntime:
-    """A model file (or its bytes) in ONNX Runtime.
+    """A model in ONNX Runtime.
 
-    ``optimise=False`` runs the graph as it is written, node by node; True is what production runs. ``threads`` is
-    the number inside one operator, ONNX Runtime's choice if None. ``spinning=False`` has idle threads sleep, which
-    is kind to whatever else runs beside it. ``packs_weights=False`` saves the second copy of large weights, in the
-    order of the kernels, and costs time in every run. ``profile`` is a folder: every run then notes what each node
-    took, for ``end_profile``, and the graph as ONNX Runtime optimised it is written there.
-    Raises CheckFailed if ONNX Runtime refuses the model, MissingRequirement if it is not installed here or does not
-    get the provider.
+    Args:
+        model: The file, or its bytes.
+        optimise: Run the graph as production does; else as it is written, node by node.
+        provider: The execution provider.
+        threads: The number inside one operator; None leaves it to ONNX Runtime.
+        spinning: Have idle threads wait by spinning; else they sleep, which leaves the cores to others.
+        packs_weights: Hold a second copy of large weights, in the order of the kernels, which saves time in every run.
+        profile: A folder: every run notes there what each node took, for ``end_profile``, and the graph as ONNX Runtime
+            optimised it is written.
+
+    Raises:
+        CheckFailed: ONNX Runtime refuses the model.
+        MissingRequirement: It is not installed here, or does not get the provider.
     """
 
     def __init__(

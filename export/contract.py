@@ -16,10 +16,20 @@ if TYPE_CHECKING:
 def check_contract(
     graph: OnnxGraph, *, opset: int, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], after: str
 ) -> None:
-    """Raise CheckFailed, naming the step ``after`` which it was found, unless ``graph`` is exactly as asked.
+    """Check that a graph is exactly as asked.
 
-    Checked: by ONNX's own checker, with shape inference, every node against the schema of its opset; the declared opset
-    and no other operator domain; name, dtype and every dimension of each input and output.
+    ONNX's own checker, with shape inference, holds every node against the schema of its opset. Then the declared opset
+    is compared, that there is no other operator domain, and name, dtype and every dimension of each input and output.
+
+    Args:
+        graph: The graph on disk.
+        opset: The opset that it must declare.
+        inputs: The inputs that it must have.
+        outputs: The outputs that it must have.
+        after: The step that wrote it, for messages.
+
+    Raises:
+        CheckFailed: The graph is not as asked.
     """
     import onnx
 

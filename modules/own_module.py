@@ -33,13 +33,22 @@ def from_module(
     layout: str | Mapping[str, str] | None = None,
     any_batch: bool = False,
 ) -> Target:
-    """Return the target of the caller's own module, traced at the sizes of ``example_inputs`` or of ``shapes``.
+    """Return the target of the caller's own module, whose ``build`` returns a copy in eval mode.
 
-    A mapping gives the inputs by the names of ``forward``'s parameters. ``build`` returns a copy in eval mode; the
-    caller's module is left as it is. Integer inputs range over what the example holds. ``layout`` is "nhwc" if the last
-    axis of images holds the channels, or a mapping from an input's name to its layout. With ``any_batch`` the default
-    batch applies, as ``default_batch.plans`` says. Raises InputError, and ModuleRefused for a module outside float32
-    on the CPU.
+    Args:
+        module: The module, which is left as it is.
+        example_inputs: Inputs at whose sizes it is traced; a mapping gives them by the names of ``forward``'s
+            parameters. Integer inputs range over what the example holds.
+        shapes: The sizes in place of examples, as ``--shape`` takes them.
+        dynamic: The axes that vary, as ``--dynamic`` takes them or as a dict of triples.
+        name: The target's name; by default the module's class.
+        input_names: Names of the inputs in place of ``forward``'s.
+        layout: "nhwc" if the last axis of images holds the channels, or a mapping from an input's name to its layout.
+        any_batch: Apply the default batch, as ``default_batch.plans`` says.
+
+    Raises:
+        InputError: An argument is wrong, or the module cannot take the sizes.
+        ModuleRefused: The module is not in float32 on the CPU.
     """
     check_module(module)
     forward = Forward.of(module)

@@ -55,10 +55,14 @@ def randomise(
     only: Collection[nn.Module] | None = None,
     keep: Collection[nn.Module] = (),
 ) -> None:
-    """Fill ``model`` in place, calibrated on ``example`` (float32 inputs of its forward).
+    """Fill a model with seeded weights in place; it comes back in eval mode and in float32.
 
-    ``only`` limits it to these sub-modules, ``keep`` leaves these as they are. The model comes back in eval mode and
-    in float32.
+    Args:
+        model: The model.
+        example: Inputs of its forward, by which the weights are scaled layer by layer.
+        seed: Draws the weights.
+        only: The sub-modules to fill; None fills all.
+        keep: Sub-modules that stay as they are.
     """
     generator = torch.Generator().manual_seed(seed)
     kept = {part for root in keep for part in root.modules()}

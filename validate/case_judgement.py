@@ -37,11 +37,17 @@ def judge_case(
     slices: Slices | None = None,
     io: str = graph_io.FLOAT32,
 ) -> tuple[tuple[str, Comparison], ...]:
-    """Compare every output of one case with its reference, with the floors and allowances of the ``precision``.
+    """Compare every output of one case with its reference; return the comparisons with the case's name.
 
-    ``io`` is the type in which the graph takes and gives what is float32 in the case. An exception in ``run``, a
-    missing output, and a shape that is not the ``declared`` one are failures. ``slices`` counts the outputs for what is
-    judged over all cases.
+    Args:
+        run: Runs the graph; an exception in it, or a missing output, is a failure of each output.
+        case: The inputs.
+        reference: The truth and the floors.
+        max_error: Replaces the precision's budget.
+        declared: The graph's outputs; a shape that is not the declared one is a failure.
+        precision: The precision whose floors, limit and budget hold.
+        slices: Counts the outputs for what is judged over all cases.
+        io: The type in which the graph takes and gives what is float32 in the case.
     """
     sizes = tuple(case.sizes.items())
     try:

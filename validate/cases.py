@@ -84,10 +84,18 @@ def make_cases(
     preprocessing: Preprocessing | None = None,
     io: str = FLOAT32,
 ) -> list[Case]:
-    """Every case for a model with these inputs and ranges, the traced shape first.
+    """Return every case for a model, the traced shape first.
 
-    If some graph has inputs of another type ``io``, all are rounded to it, and one more case is for graphs in float32.
-    Raises InputError if ``images`` holds no readable image or no input takes one, and if ``io`` cannot hold an input.
+    Args:
+        inputs: The inputs.
+        axes: The ranges of the axes that vary.
+        seed: Draws the values.
+        images: A folder of photographs, which are judged as well.
+        preprocessing: The way from a photograph to the input; None if nobody said.
+        io: The type of float inputs of some graph: all are rounded to it, and one more case is for graphs in float32.
+
+    Raises:
+        InputError: ``images`` holds no readable image, no input takes one, or ``io`` cannot hold an input.
     """
     check_bounds(inputs, io)
     maker = _Maker(tuple(inputs), dict(axes), seed)

@@ -77,10 +77,20 @@ def compare(
     source: str = PYTORCH,
     is_kept: bool | None = None,
 ) -> Comparison:
-    """Judge one output against the truth; ``dtype`` is what it must have, if that is known.
+    """Judge one output against the truth.
 
-    ``limit`` and ``budget`` replace those of the ``precision``; ``source`` is what messages call the truth's owner.
-    ``is_kept`` says that float32 keeps the output whatever is met on the way to it; by default the ``floor`` tells.
+    Args:
+        name: The output's name.
+        out: What the graph gave.
+        ref64: The truth, in float64 or in whole numbers.
+        floor: What the source loses of it in the precision.
+        largest: The largest magnitude that the float64 run met on the way to it.
+        precision: Gives the limit and the budget.
+        limit: Replaces the precision's, in floors.
+        budget: Replaces the precision's, as a relative L2 error.
+        dtype: What the output must have, if that is known.
+        source: Whose float64 the truth is, as messages call it.
+        is_kept: True if float32 keeps the output whatever is met on the way to it; by default the ``floor`` tells.
     """
     out = np.asarray(out)
     wrong = _wrong_form(out, ref64, dtype)

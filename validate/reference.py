@@ -39,13 +39,21 @@ def references(
     hidden: Hidden | None = None,
     lower: Sequence[Lower] = (),
 ) -> Iterator[Reference]:
-    """Yield one reference per case, in order; nothing is kept between them. ``hidden`` gets what every gate gave.
-    ``lower`` are the lower precisions whose floors are measured as well.
+    """Yield one reference per case, in order; nothing is kept between them.
 
-    The module's outputs (tensor, tuple, list, dict, nested) are named in flattened order by ``output_names``, or
-    "output" / "output_0", … if that is empty. Works on copies: the caller's module is never touched.
-    A case that float64 cannot run is judged against float32, and its reference says so. Raises ModuleRefused if PyTorch
-    cannot run a case in float32 either, and if the outputs are not a function of the inputs.
+    Works on copies: the caller's module is never touched. A case that float64 cannot run is judged against float32, and
+    its reference says so.
+
+    Args:
+        module: The module; its outputs are tensors in tuples, lists and dicts, nested as may be.
+        cases: The inputs.
+        output_names: The names of these tensors in flattened order; "output", or "output_0", …, without any.
+        seed: Seeds PyTorch's random numbers before every run.
+        hidden: Gets what every gate gave.
+        lower: The lower precisions whose floors are measured as well.
+
+    Raises:
+        ModuleRefused: PyTorch cannot run a case in float32 either, or the outputs are not a function of the inputs.
     """
     cases = list(cases)
     single = Eager(module, output_names, seed, is_double=False)

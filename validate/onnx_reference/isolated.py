@@ -47,9 +47,16 @@ class IsolatedEvaluator(Child):
     ) -> Arrays:
         """Return what ``Evaluator.run`` returns; ``largest`` is then that run's.
 
-        ``choices`` are those of the last run that noted them. A run is ``moved`` by how far the scores of each choice
-        may be, and by a draw. Choices whose places are ``given``, by their line, give those; they are noted, too.
-        Levels are choices in a run that ``rounds``; of those, the ``kept`` have their scores.
+        Levels are choices in a run whose options say ``rounds``.
+
+        Args:
+            feeds: The inputs.
+            options: What the run loses.
+            shown: The names of further values to return.
+            notes_choices: Keep the choices of this run in ``choices``.
+            moved: How far the scores of each choice are moved, in the order of the choices, and a draw.
+            given: The places that choices give, by their line; the choices of such a run are noted.
+            kept: The lines of quantisers whose scores are noted.
         """
         header: dict[str, Any] = {"options": options.to_json(), "shown": [*shown]}
         allowed, moved_draw = ((), None) if moved is None else moved

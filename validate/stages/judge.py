@@ -134,7 +134,8 @@ class StageJudge:
     def judged_again(
         self, result: StageResult, graph: Path, own_choices: Callable[[], OwnChoices] | None
     ) -> StageResult:
-        """Return the result, of a stage that failed that with the choices of its graph, of one ``on_levels`` always.
+        """Return the result that the choices of the graph give, if the stage failed or is judged ``on_levels``; else
+        the same.
 
         ``own_choices`` is called for the first such stage; None leaves every result as it is.
         """
