@@ -16,12 +16,8 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from ...core.tensor_spec import TensorSpec
 from ...modules.copying import copy_module
-from .caught_errors import CaughtErrors
-from .guards import Guard, TraceGuards
-from .known_values import KnownValues
-from .rewrites import SizeIndependentCalls
-from .size_numbers import sizes_stay_numbers
-from .size_texts import SizeTexts
+from .guards import Guard
+from .size_questions import SizeQuestions
 
 
 def followed(
@@ -42,23 +38,13 @@ def followed(
     mode = FakeTensorMode(shape_env=symbols, allow_non_fake_inputs=True)
     pairs = zip(specs, inputs, strict=True)
     fakes = [mode.from_tensor(tensor, symbolic_context=_dynamic(spec)) for spec, tensor in pairs]
-    guards, texts, errors = TraceGuards(module, specs), SizeTexts(), CaughtErrors(module)
-    is_whole = False
-    with contextlib.suppress(Exception), torch.no_grad(), contextlib.ExitStack() as stack:
-        stack.enter_context(guards)
-        stack.enter_context(texts)
-        stack.enter_context(SizeIndependentCalls())
-        stack.enter_context(KnownValues(module))
-        if keep_numbers:
-            stack.enter_context(sizes_stay_numbers(module))
-        # as torch.export does: some kernels take no symbols without their counterpart in Python
-        stack.enter_context(enable_python_dispatcher())
-        stack.enter_context(mode)
-        stack.enter_context(errors)
+    questions, is_whole = SizeQuestions(module, specs), False
+    # as torch.export does: some kernels take no symbols without their counterpart in Python
+    modes = enable_python_dispatcher(), mode
+    with contextlib.suppress(Exception), torch.no_grad(), questions.noted(*modes, keep_numbers=keep_numbers):
         module(*fakes)
         is_whole = True
-    found = [*guards.guards(), *texts.guards(guards.names, sizes)]
-    return [*found, *errors.guards(guards.names, sizes, lambda: run_copy(original, inputs))], is_whole
+    return questions.asked(sizes, lambda: run_copy(original, inputs)), is_whole
 
 
 def runs(module: nn.Module, inputs: Sequence[torch.Tensor]) -> bool:

@@ -22,18 +22,14 @@ from ...modules.copying import copy_module
 from ...modules.raised import raised, remedy
 from ...modules.target import Target
 from .advice import advice_on
-from .caught_errors import CaughtErrors
 from .following import followed, run_copy, runs
-from .guards import Guard, TraceGuards, is_dynamic
-from .known_values import KnownValues
+from .guards import Guard, is_dynamic
 from .masked import with_chosen_elements
 from .narrowing import Agrees, Violation, fixing_guard, restrict
 from .outputs import run_checked
 from .paths import only_at, restrict_along_paths
 from .program import input_sizes, without_raised
-from .rewrites import SizeIndependentCalls
-from .size_numbers import sizes_stay_numbers
-from .size_texts import SizeTexts
+from .size_questions import SizeQuestions
 from .transforms import without_transforms
 from .unsolved import unsolved
 
@@ -137,33 +133,25 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
     dynamic = tuple(
         {i: _hint(dim, target) for i, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in target.inputs
     )
-    guards, texts, errors = TraceGuards(module, target.inputs, target.sizes("max")), SizeTexts(), CaughtErrors(module)
+    questions = SizeQuestions(module, target.inputs, target.sizes("max"))
     program: torch.export.ExportedProgram | None = None
     failure: Exception | Violation | None = None
     try:
-        with quiet(), torch.no_grad(), unsolved(), contextlib.ExitStack() as stack:
-            stack.enter_context(guards)
-            stack.enter_context(texts)
-            stack.enter_context(SizeIndependentCalls())
-            stack.enter_context(KnownValues(module))
-            if keep_numbers:
-                stack.enter_context(sizes_stay_numbers(module))
-            stack.enter_context(errors)
+        with quiet(), torch.no_grad(), unsolved(), questions.noted(keep_numbers=keep_numbers):
             shapes = for_signature(module, dynamic)
             program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
         with quiet():
             program = with_chosen_elements(without_transforms(target.name, without_raised(program)))
     except Exception as error:  # the user's forward and torch may raise anything
         failure = error
-    larger = guards.larger_sizes(target.axes)
-    asked = [*guards.guards(), *texts.guards(guards.names, sizes)]
-    asked += errors.guards(guards.names, sizes, lambda: run_copy(module, inputs))
+    larger = questions.guards.larger_sizes(target.axes)
+    asked = questions.asked(sizes, lambda: run_copy(module, inputs))
     if program is not None:
-        asked += guards.rounded_sizes(program)
+        asked += questions.guards.rounded_sizes(program)
     agrees = _Agreement(target, module, program)
     axes, violation = restrict(asked, target.axes, agrees)
     if violation is None and program is not None:
-        violation = next(_fixed(target, program, guards.guards()), None)
+        violation = next(_fixed(target, program, questions.guards.guards()), None)
     failure = violation if violation is not None else failure
     return _Attempt(program, axes, failure, larger, keep_numbers, sizes, asked, agrees)
 
