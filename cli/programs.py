@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from .options import bundle_argument, output_options
-from .output import print_json, print_lines
+from .output import print_json, print_lines, print_note
 from .parameters import PATH
 
 
@@ -24,8 +25,10 @@ def command(bundle: Path, out: Path, as_json: bool) -> None:
     from ..workflows.programs import write_programs
 
     written = write_programs(bundle, out)
+    if not written.passed:
+        print_note(f"no verdict passed {bundle}: what the programs run computes something else, or is unchecked")
     if as_json:
-        print_json({"path": str(out), "files": [*written.files], "build": written.build, "run": [*written.run]})
+        print_json({**asdict(written), "path": str(out)})
         return
     lines = [f"programs {out}", *(f"         {name}" for name in written.files), f"build    {written.build}"]
     lines += [f"run      {line}" for line in written.run]

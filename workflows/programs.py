@@ -19,12 +19,21 @@ from ..export.deploy_files import PROGRAMS, program_files
 
 @dataclass(frozen=True)
 class Programs:
-    """The programs in a folder of the user's, and the commands that build and run them on the bundle."""
+    """The programs in a folder of the user's, and the commands that build and run them on the bundle.
+
+    Attributes:
+        path: The folder.
+        files: The names of the programs' files.
+        build: The command that builds them.
+        run: The commands that run them, one for each graph and plan.
+        passed: The bundle's verdict is a pass.
+    """
 
     path: Path
     files: tuple[str, ...]
     build: str
     run: tuple[str, ...]
+    passed: bool
 
 
 @checked
@@ -45,7 +54,7 @@ def write_programs(bundle: Folder, out: Folder) -> Programs:
     with new_folder(destination) as partial:
         for name in files:
             shutil.copyfile(PROGRAMS / name, partial / name)
-    return Programs(destination, tuple(files), *_commands(opened, destination))
+    return Programs(destination, tuple(files), *_commands(opened, destination), opened.passed)
 
 
 def _commands(bundle: Bundle, folder: Path) -> tuple[str, tuple[str, ...]]:
