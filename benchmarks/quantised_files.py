@@ -89,6 +89,7 @@ def measured(name: str, way: str, fault: str, place: str) -> Row:
     row |= {"ratio": round(max(one.ratio for one in numbers if one.which != "variation"), 3)}
     row |= {"error": float(f"{max(one.error for one in numbers if not one.is_stress):.3g}")}
     row |= {"by": sorted({one.which for one in numbers if not one.passed}), "why": stage.why}
+    row |= {"noted": any("weights in few bits" in line for line in found.notes)}
     return row | {"seconds": round(time.perf_counter() - since, 1)}
 
 
@@ -199,7 +200,8 @@ def page(data: Row) -> str:
     """Return the page of these results."""
     healthy = [row for row in data["rows"] if not row["fault"]]
     broken = [row for row in data["rows"] if row["fault"]]
-    caught = sum(row["status"] == "failed" for row in broken)
+    passed = [row for row in broken if row["status"] == "passed"]
+    caught = len(broken) - len(passed)
     ratios = [row["ratio"] for row in healthy]
     lines = [
         "# Quantised files beside the module that they were made of",
@@ -212,7 +214,9 @@ def page(data: Row) -> str:
         "ordinary inputs. Weights are random: a network that loses more than that in 8 bits fails by its budget, "
         "whatever its ratio is.",
         "",
-        f"Healthy files: ratios up to {max(ratios, default=0):.2f}. Of {len(broken)} faults {caught} fail.",
+        f"Healthy files: ratios up to {max(ratios, default=0):.2f}; a note names a weight in "
+        f"{sum(row['noted'] for row in healthy)} of {len(healthy)}. Of {len(broken)} faults {caught} fail, and of the "
+        f"others {sum(row['noted'] for row in passed)} have a note that names the weight.",
         "",
     ]
     lines += table(
@@ -224,7 +228,12 @@ def page(data: Row) -> str:
     )
     lines += ["", "## Broken at one convolution", ""]
     lines += table("fault | network | first | middle | last", _faults(broken))
-    lines += ["", "Each cell: the ratio, and the module whose output the file does not hold, if one is named.", ""]
+    lines += [
+        "",
+        "Each cell: the ratio, and the module whose output the file does not hold, if one is named; *noted* if a note "
+        "names the weight as none of the module's.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -242,7 +251,7 @@ def _faults(rows: list[Row]) -> Iterator[list[str]]:
 def _cell(row: Row) -> str:
     named = re.search(r"it holds no output of (\S+)", row["why"])
     passed = "**passed**, " if row["status"] == "passed" else ""
-    return f"{passed}{row['ratio']:.3g}" + (f", `{named[1]}`" if named else "")
+    return f"{passed}{row['ratio']:.3g}" + (f", `{named[1]}`" if named else "") + ", *noted*" * row["noted"]
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from ..modules.packages import require
 from ..validate.activation_ends import activation_ends
 from ..validate.cases import Case, make_cases
 from ..validate.far_numbers import foreign_numbers
+from ..validate.foreign_weights import foreign_weights
 from ..validate.onnx_reference.isolated import IsolatedEvaluator
 from ..validate.onnx_reference.levels import ends_without_levels
 from ..validate.stages.build import BuildStages
@@ -177,6 +178,7 @@ class FileJudge:
         def hidden() -> list[str]:
             path, seed = self.model.exported.path, self.weights.seed
             weights = [] if found.verdict else stored_weights(path)
+            weights += [] if self.has_own_levels else foreign_weights(path, module)
             return [*found.hidden(), *foreign_numbers(path, module, cases[0], seed), *weights]
 
         return replace(found, hidden=hidden)
