@@ -27,7 +27,7 @@ def test_the_rooms_are_in_the_order_in_which_they_import_each_other() -> None:
 
 def test_every_object_is_defined_in_a_file_of_its_row() -> None:
     rows = re.findall(r"^\| ((?:`[A-Z]\w+`(?:, )?)+) \|.*\| ([^|]+) \|$", PAGE.read_text(), re.MULTILINE)
-    assert len(rows) == 10
+    assert len(rows) >= 10
     for objects, files in rows:
         trees = [ast.parse((ROOT / file).read_text()) for file in FILE.findall(files)]
         defined = {node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
