@@ -34,12 +34,11 @@ def foreign_weights(path: Path, module: nn.Module) -> list[str]:
     None if it has no weight of their size, as where a tool splits or joins weights. A quantiser that moves weights, or
     learns how to round them, is named too.
     """
-    stored = [*_stored(path)]
-    own = [value for value in _weights(module) if value.ndim > 1] if stored else []
+    own = [value for value in _weights(module) if value.ndim > 1]
     own += [value.T for value in own if value.ndim == 2]
     factors = [*_folded(module)]
     compared, foreign = 0, []
-    for name, low, high in stored:
+    for name, low, high in _stored(path):
         same = [weight for weight in own if weight.shape == low.shape]
         compared += bool(same)
         if same and not any(_is_between(weight, low, high, factors) for weight in same):
@@ -56,6 +55,9 @@ def _stored(path: Path) -> Iterator[tuple[str, Float64, Float64]]:
     """Yield the name of each weight in few bits, and the ends between which lies what is rounded to its numbers."""
     import onnx
 
+    graph = onnx.load(path, load_external_data=False).graph
+    if not any(node.op_type == DEQUANTIZE_LINEAR for node in nodes(graph)):
+        return
     graph = onnx.load(path).graph
     constant = constants(graph)
     rounded = {node.output[0]: node for node in nodes(graph) if node.op_type == QUANTIZE_LINEAR}
@@ -104,22 +106,28 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
 
 
-def _is_between(weight: Float64, low: Float64, high: Float64, factors: Sequence[Float64]) -> bool:
+def _is_between(weight: Array, low: Float64, high: Float64, factors: Sequence[Float64]) -> bool:
     """Return True if a weight lies between two ends, by itself or with the factors of a normalisation."""
-    scaled = [weight]
+    shaped = [np.ones([1] * weight.ndim)]
     for axis in (0, 1):
         sizes = [-1 if place == axis else 1 for place in range(weight.ndim)]
-        scaled += [weight * one.reshape(sizes) for one in factors if one.size == weight.shape[axis]]
-    return any(bool(((low <= one) & (one <= high)).all()) for one in scaled)
+        shaped += [one.reshape(sizes) for one in factors if one.size == weight.shape[axis]]
+
+    def lies(factor: Array, part: slice) -> bool:
+        scaled = weight[part] * factor[part]
+        return bool(((low[part] <= scaled) & (scaled <= high[part])).all())
+
+    parts = slice(1), slice(None)  # most of the others differ in the first row
+    return any(all(lies(np.broadcast_to(one, weight.shape), part) for part in parts) for one in shaped)
 
 
-def _weights(module: nn.Module) -> Iterator[Float64]:
+def _weights(module: nn.Module) -> Iterator[Array]:
     """Yield every tensor of floats that a module holds, those that it computes by a parametrisation among them."""
     for part in module.modules():
         computed = [getattr(part, name) for name in getattr(part, "parametrizations", ())]
         for value in (*part._parameters.values(), *part._buffers.values(), *computed):
             if value is not None and value.is_floating_point():
-                yield value.detach().cpu().double().numpy()
+                yield value.detach().cpu().float().numpy()
 
 
 def _folded(module: nn.Module) -> Iterator[Float64]:
