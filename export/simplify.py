@@ -94,11 +94,12 @@ def _carry_modules(graph: OnnxGraph, path: Path) -> OnnxGraph:
         if node.name in graph.modules
         for name in node.output
     }
-    readers: dict[str, set[str]] = {tensor.name: set() for tensor in before.graph.initializer}
+    readers: dict[str, set[str | None]] = {tensor.name: set() for tensor in before.graph.initializer}
     for node in before.graph.node:
         for name in set(node.input) & readers.keys():
-            readers[name].add(graph.modules.get(node.name, ""))
-    by_weight = {name: next(iter(paths)) for name, paths in readers.items() if len(paths) == 1}
+            readers[name].add(graph.modules.get(node.name))
+    alone = {name: next(iter(paths)) for name, paths in readers.items() if len(paths) == 1}
+    by_weight = {name: path for name, path in alone.items() if path is not None}
     after = onnx.load(str(path), load_external_data=False)
     if any(not node.name for node in after.graph.node):
         for position, node in enumerate(after.graph.node):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -123,3 +124,10 @@ def test_attention_keeps_its_layers(tmp_path: Path) -> None:
     assert why_not == ""
     products = [node.name for node in onnx.load(tmp_path / "m").graph.node if node.op_type in ("MatMul", "Gemm")]
     assert [result.modules[name] for name in products] == ["query", "key", "value", "", ""]
+
+
+def test_a_graph_without_modules_has_none_afterwards(tmp_path: Path) -> None:
+    target = from_module(nn.Linear(8, 4), torch.randn(2, 8), dynamic="batch=1:2:4")
+    traced = trace(target, target.build(), tmp_path / "exported.onnx", opset=17)
+    result, why_not = room.simplify(replace(traced, modules={}), tmp_path / "m")  # as of an ONNX file
+    assert (result.modules, why_not) == ({}, "")
