@@ -150,12 +150,13 @@ class BackboneWithBlocks(Recipe):
         infos = [block_info(part.name) for part in self.insertions if not part.is_user_code]
         if name in KNOWN and not any(info.fixed_size for info in infos):
             # takes any size: a smaller one gives the same statistics sooner
-            example = images((CALIBRATION_BATCH, channels, CALIBRATION_SIZE, CALIBRATION_SIZE), self.seed)
+            example, more = [images((CALIBRATION_BATCH, channels, CALIBRATION_SIZE, CALIBRATION_SIZE), self.seed)], []
         else:
-            example = images((FEW, channels, height, width), self.seed)
+            example, more = ([images((rows, channels, height, width), self.seed)] for rows in (FEW, CALIBRATION_BATCH))
         advice = functools.partial(timm.advice_on_size, self.backbone, height, width)
         with refused_sizes(name, {"image": shape}, advice):
-            randomise(module, [example], seed=self.seed, only=blocks if self.pretrained else None, keep=users_own)
+            only = blocks if self.pretrained else None
+            randomise(module, example, seed=self.seed, only=only, keep=users_own, more=more)
         return self._pruned(module)
 
     def _load(self, classifier: nn.Module, checkpoint: Path) -> None:

@@ -60,7 +60,9 @@ class LibraryModule(building.Recipe):
         only = blocks if self.model.trained else None
         if only is None or only:
             with self._refused(shapes):
-                randomise(module, self._example(module, shapes), seed=self.seed, only=only, keep=users_own)
+                example = self._example(module, shapes)
+                more = self._images([(building.CALIBRATION_BATCH, *image.shape[1:]) for image in example])
+                randomise(module, example, seed=self.seed, only=only, keep=users_own, more=more)
         return module
 
     def _whole(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:

@@ -176,6 +176,47 @@ def test_what_is_kept_is_not_scaled_at_a_branchs_end():
     assert torch.equal(model.se[2].weight, before)
 
 
+class Pooled(nn.Module):
+    """Layers behind a global average, whose normalisations see one number for each row and channel."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU()) for _ in range(depth)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).relu().mean((2, 3))
+        for layer in self.layers:
+            x = x + layer(x)
+        return x
+
+
+def pooled(depth, more):
+    torch.manual_seed(0)
+    model, few = Pooled(depth), images((2, 3, 12, 12), seed=2)
+    randomise(model, [few], seed=2, more=more)
+    with torch.no_grad():
+        growth = model(images((8, 3, 12, 12), seed=99)).abs().max() / model(few).abs().max()
+    return model.state_dict(), float(growth)
+
+
+def test_statistics_of_too_few_rows_are_taken_again_of_more():
+    more = [images((8, 3, 12, 12), seed=2)]
+    assert pooled(8, more=[])[1] > 500
+    assert pooled(8, more=more)[1] < 20
+    # one that makes nothing else of other images keeps its weights, bit by bit
+    alone, beside = (pooled(1, given)[0] for given in ([], more))
+    assert all(torch.equal(alone[key], beside[key]) for key in alone)
+
+
+def test_a_network_with_few_positions_is_scaled_by_enough_images():
+    model = build("efficientvit_m0", shapes=["2x3x96x96"])
+    with torch.no_grad():
+        assert model(images((8, 3, 96, 96))).abs().max() < 200  # above 1000 if two images scale it
+
+
 class Joint(nn.Module):
     """Reads the weight of its layer without a call, as EVA and BEiT do, to add a bias for two parts of it alone."""
 
