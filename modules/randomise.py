@@ -48,7 +48,7 @@ DEEP = 20  # normalisations, from which on a network without shortcuts is
 LOUD, GROWTH = 16.0, 1e5
 SHRINKS = 4
 # How much larger it may be for ordinary inputs that its normalisations took no statistics of. Most networks make less
-# than 40 of it; those in which float32 loses its digits make 57 to 1500.
+# than 40 of it; those in which float32 loses its digits make 57 and more.
 UNSEEN = 50.0
 
 
