@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.nodes import constants, nodes
+from ..core.nodes import attributes_of, constants, nodes
 from ..core.operators import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR
 from ..core.sentences import first_names
 from .arrays import Array, Float64
@@ -77,7 +77,7 @@ def _stored(path: Path) -> Iterator[tuple[str, Float64, Float64]]:
             else:
                 value, scale, *zero = numbers(first.input)
                 wide = (value.astype(np.float64), scale.astype(np.float64))
-                levels, given = quantize_linear(*wide, *zero, rounds=True, **_attributes(first)), numbers(steps)
+                levels, given = quantize_linear(*wide, *zero, rounds=True, **attributes_of(first)), numbers(steps)
             yield read[0], *_ends(node, levels, *given)
 
 
@@ -87,8 +87,8 @@ def _ends(node: onnx.NodeProto, levels: Array, scale: Array, zero: Array | None 
 
     kind = levels.dtype if zero is None else zero.dtype
     wide, steps = levels.astype(np.float64), scale.astype(np.float64)
-    value: Float64 = dequantize_linear(wide, steps, zero, **_attributes(node))
-    half: Float64 = dequantize_linear(np.full(levels.shape, SLACK / 2), steps, **_attributes(node))
+    value: Float64 = dequantize_linear(wide, steps, zero, **attributes_of(node))
+    half: Float64 = dequantize_linear(np.full(levels.shape, SLACK / 2), steps, **attributes_of(node))
     if "float" in kind.name:
         form: Any = ml_dtypes.finfo(kind)  # type: ignore[no-untyped-call]
         first, last = float(form.min), float(form.max)
@@ -98,12 +98,6 @@ def _ends(node: onnx.NodeProto, levels: Array, scale: Array, zero: Array | None 
         first, last = whole.min + (whole.min < 0), whole.max  # symmetric levels leave the lowest one out
     half = np.add(half, float(ml_dtypes.finfo(scale.dtype).eps) * np.abs(value))  # type: ignore[no-untyped-call]
     return np.where(wide <= first, -np.inf, value - half), np.where(wide >= last, np.inf, value + half)
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    import onnx
-
-    return {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
 
 
 def _is_between(weight: Array, low: Float64, high: Float64, factors: Sequence[Float64]) -> bool:

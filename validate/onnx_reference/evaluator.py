@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.nodes import bodies, constants, nodes
+from ...core.nodes import attributes_of, bodies, constants, nodes
 from ...core.operators import DEQUANTIZE_LINEAR
 from ...errors import CheckFailed, MissingRequirement, typed_line
 from ..arrays import Array, Arrays
@@ -145,12 +145,10 @@ class Evaluator:
 
     def _moved_level(self, node: onnx.NodeProto, values: dict[str, Any]) -> Array:
         """Return the stored levels that a DequantizeLinear reads, moved by the draw of this run."""
-        import onnx
 
         stored, scale, *zero = (values[name] for name in node.input)
         rng = np.random.default_rng([self._levels_draw or 0, self._stored[node.input[0]]])
-        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
-        return within_half_a_step(stored, scale, zero[0] if zero else None, rng, **attributes)
+        return within_half_a_step(stored, scale, zero[0] if zero else None, rng, **attributes_of(node))
 
     def _computed(
         self, position: int, node: onnx.NodeProto, operator: Any, values: dict[str, Any], given: Sequence[Any]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ...core.nodes import attributes_of
 from ..arrays import Array
 from ..choice import Grid
 
@@ -52,9 +53,8 @@ def dequantize_linear(x: Array, scale: Array, zero: Array | None = None, **attri
 def grid_of(node: onnx.NodeProto, given: Sequence[Any]) -> Grid | None:
     """Return the levels of a QuantizeLinear node with these inputs, in at most 16 bits; None for those of floats."""
     import ml_dtypes
-    import onnx
 
-    attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+    attributes = attributes_of(node)
     x, step, zero = given[0], given[1], given[2] if len(given) > 2 else None
     kind = _level_type(zero, attributes)
     if "float" in kind.name or not isinstance(x, np.ndarray) or x.dtype.kind != "f":

@@ -12,7 +12,7 @@ from .rounding import Rounding
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run loses. By default it is exact: nothing is rounded but by the evaluator's own type.
+    """The options say what a run loses. By default nothing is rounded but by the evaluator's own type.
 
     Attributes:
         draw: Moves the last digits of operators, other ones for each number; None has NumPy's own.
