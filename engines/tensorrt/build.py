@@ -14,14 +14,14 @@ from ...core.arguments import checked
 from ...core.graph_io import FLOAT32
 from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
-from ...errors import CheckFailed, InputError
+from ...errors import CheckFailed, InputError, MissingRequirement
 from ..environment import ask_driver
 from . import versions
 from .device import Device
 from .flavours import FLAVOURS, TENSORRT, Flavour
 from .inspector import inspected
 from .library import Library, load, make_logger, make_runtime, open_plan
-from .messages import NodeError, builder_message, clean, parser_message
+from .messages import NodeError, builder_message, clean, driver_message, parser_message
 from .profiles import Profile
 from .rtx import set_targets
 
@@ -152,7 +152,7 @@ def parsed(library: Library, builder: Any, config: Any, logger: Any, order: Buil
 
     The parser comes with it: the network's weights may lie in its memory.
 
-    Raises CheckFailed if TensorRT refuses the graph.
+    Raises CheckFailed if TensorRT refuses the graph, MissingRequirement if it reads a node only beside a GPU.
     """
     trt, api = library.trt, library.api
     network = builder.create_network(versions.network_flags(trt, api, weakly_typed=order.weakly_typed))
@@ -162,6 +162,8 @@ def parsed(library: Library, builder: Any, config: Any, logger: Any, order: Buil
         if len(errors) == 1 and not errors[0].name:  # what an importer refuses has no node: parsing ended at it
             name, operator = logger.last_node
             errors = [replace(errors[0], name=name, operator=operator)]
+        if errors and logger.lacks_driver:
+            raise MissingRequirement(driver_message(errors[0], order.modules, str(library)))
         raise CheckFailed(parser_message(errors, order.modules, str(library)))
     if order.weakly_typed:
         versions.allow_precision(trt, config, order.precision)

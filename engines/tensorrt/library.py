@@ -15,6 +15,8 @@ from .versions import Version
 
 # TensorRT 8.6 to 11, and TensorRT for RTX
 PARSING = re.compile(r"Parsing node: (?P<name>.*) \[(?P<operator>\w+)\]")
+# A plugin of the library itself whose creator asks the driver, as that for RoiAlign
+NO_DRIVER = re.compile(r"Cuda Error in \w+: 35\b")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def make_logger(trt: Any, path: Path) -> Any:
     """Return a logger that writes everything to ``path``.
 
     Its ``last_error`` is what TensorRT complained of last, and ``last_node`` the name and the operator of the node that
-    the parser came to last.
+    the parser came to last. ``lacks_driver`` is True if a plugin for that node found no driver of a GPU.
     """
 
     class FileLogger(trt.ILogger):  # type: ignore[misc]
@@ -79,14 +81,17 @@ def make_logger(trt: Any, path: Path) -> Any:
             super().__init__()
             self.last_error = ""
             self.last_node = ("", "")
+            self.lacks_driver = False
             self._stream = path.open("w", encoding="utf-8", buffering=1)
 
         def log(self, severity: Any, message: str) -> None:
             """Called by TensorRT, from any of its threads."""
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 self.last_error = message
+                self.lacks_driver |= NO_DRIVER.search(message) is not None
             elif found := PARSING.match(message):
                 self.last_node = (found["name"], found["operator"])
+                self.lacks_driver = False
             self._stream.write(f"{str(severity).rpartition('.')[2]}: {message}\n")
 
     return FileLogger()

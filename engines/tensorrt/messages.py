@@ -31,12 +31,19 @@ def parser_message(errors: Sequence[NodeError], modules: Mapping[str, str], libr
     if not errors:
         return f"{library} cannot read the graph and does not say why; {SEE_LOG}"
     first = errors[0]
-    what = f"node {first.name} ({first.operator})" if first.name else f"node {first.index}"
     more = f" ({len(errors) - 1} more in the log)" if len(errors) > 1 else ""
     # An operator that the product lacks altogether is refused with this word alone.
     text = f"it has no operator {first.operator}" if first.text.strip() == "false" else first.text
     remedy = advice(f"({first.operator}) {text}")
-    return f"{library} cannot read {what}{_of_module(first.name, modules)}: {clean(text)}{more}; {remedy}"
+    return f"{library} cannot read {_place(first, modules)}: {clean(text)}{more}; {remedy}"
+
+
+def driver_message(error: NodeError, modules: Mapping[str, str], library: str) -> str:
+    """One line: the node that TensorRT reads only on a machine with a GPU, and the command to run there."""
+    return (
+        f"{library} reads {_place(error, modules)} only with a GPU's driver, which is not here; "
+        "run attn2trt compile on the machine with the GPU"
+    )
 
 
 def builder_message(text: str, modules: Mapping[str, str], library: str) -> str:
@@ -47,6 +54,11 @@ def builder_message(text: str, modules: Mapping[str, str], library: str) -> str:
     named = next((name for name in sorted(modules, key=len, reverse=True) if name in words), "")
     node = f" node {named}{_of_module(named, modules)}:" if named else ""
     return f"{library} cannot build the plan:{node} {clean(reason)}; {advice(reason)}"
+
+
+def _place(error: NodeError, modules: Mapping[str, str]) -> str:
+    what = f"node {error.name} ({error.operator})" if error.name else f"node {error.index}"
+    return f"{what}{_of_module(error.name, modules)}"
 
 
 def _of_module(node: str, modules: Mapping[str, str]) -> str:

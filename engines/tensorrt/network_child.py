@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckFailed
+from ...errors import CheckFailed, MissingRequirement
 from ..child import answer_first
 from .build import BuildOrder, parsed
 from .build_child import order_from_json
@@ -42,6 +42,6 @@ def digests(orders: Sequence[BuildOrder], log: Path) -> list[str]:
             try:
                 network, _parser = parsed(library, builder, builder.create_builder_config(), logger, order)
                 found.append(network_digest(library.trt, network))
-            except CheckFailed:  # its build says why
+            except (CheckFailed, MissingRequirement):  # its build says why
                 found.append("")
     return found

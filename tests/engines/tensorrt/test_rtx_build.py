@@ -21,7 +21,7 @@ from attn2trt.engines.tensorrt.isolated import build_isolated
 from attn2trt.engines.tensorrt.library import load
 from attn2trt.engines.tensorrt.plan_build import PlanBuild, PlanRequest
 from attn2trt.engines.tensorrt.profiles import Profile
-from attn2trt.errors import CheckFailed, InputError
+from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 
 pytestmark = pytest.mark.tensorrt
 
@@ -173,3 +173,14 @@ def test_options_of_tensorrt_alone_are_refused(options: BuildOptions, flag: str)
 def test_tensorrt_itself_is_not_loaded_without_a_device() -> None:
     with pytest.raises(AssertionError):
         load(TENSORRT, None)
+
+
+@pytest.mark.skipif(bool(ask_driver().devices), reason="its plugin asks the driver, which is here")
+def test_a_node_that_is_read_beside_a_gpu_alone_is_no_refusal(tmp_path: Path) -> None:
+    weights = {"boxes": np.ones((2, 4), np.float32), "images": np.zeros(2, np.int64)}
+    node = helper.make_node("RoiAlign", ["x", "boxes", "images"], ["y"], name="second", output_height=2, output_width=2)
+    model = tmp_path / "model.onnx"
+    onnx.save(small_model([node], {"x": X.shape}, {"y": [2, 3, 2, 2]}, weights), str(model))
+    words = r"reads node second \(RoiAlign\) of module gate .* only with a GPU's driver, which is not here"
+    with pytest.raises(MissingRequirement, match=words):
+        build_isolated(order(tmp_path, model))
