@@ -29,6 +29,7 @@ class Model:
     state: str = "READY"
     reason: str = ""
     versions: tuple[str, ...] = ("1",)
+    answers_as: tuple[str, str] = ("", "")  # the model and the version that its answers name
 
     def metadata(self, name: str) -> dict[str, Any]:
         def listed(tensors: dict[str, tuple[str, list[int]]]) -> list[dict[str, Any]]:
@@ -40,10 +41,14 @@ class Model:
 
 @dataclass
 class Server:
-    """The models, how long every request takes, and after how many inferences the server is gone."""
+    """The models, how long every request takes, and after how many inferences the server is gone.
+
+    ``byte_seconds`` is how long each byte of an answer over HTTP takes.
+    """
 
     models: dict[str, Model]
     seconds: float = 0.0
+    byte_seconds: float = 0.0
     dies_after: int = 10**9
     has_index: bool = True
     asked: list[Arrays] = field(default_factory=list)
@@ -125,7 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
             }
             for (name, value), data in zip(outputs.items(), raw, strict=True)
         ]
-        head = json.dumps({"outputs": entries}).encode()
+        name, version = model.answers_as
+        head = json.dumps({"model_name": name, "model_version": version, "outputs": entries}).encode()
         self._send(200, head + b"".join(raw), {"Inference-Header-Content-Length": str(len(head))})
 
     def _json(self, document: Any, code: int = 200) -> None:
@@ -137,7 +143,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         with contextlib.suppress(OSError):  # the client may have gone
+            if self.served.byte_seconds and "Inference-Header-Content-Length" in headers:
+                self._drip(body)
             self.wfile.write(body)
+
+    def _drip(self, body: bytes) -> None:
+        self.close_connection = True
+        for byte in body:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            if self.served.ended.wait(self.served.byte_seconds):
+                return
 
 
 def _read_arrays(entries: list[dict[str, Any]], raw: bytes) -> Arrays:
@@ -207,7 +223,8 @@ def _add_servicer(server: Server, listening: Any) -> None:
                 outputs = server.infer(model, _sent_arrays(request))
             except Exception as error:
                 context.abort(grpc.StatusCode.INTERNAL, str(error))
-            answer = pb.ModelInferResponse(model_name=request.model_name)
+            name, version = model.answers_as
+            answer = pb.ModelInferResponse(model_name=name or request.model_name, model_version=version)
             for name, value in outputs.items():
                 answer.outputs.add(name=name, datatype=model.outputs[name][0], shape=value.shape)
                 answer.raw_output_contents.append(np.ascontiguousarray(value).tobytes())

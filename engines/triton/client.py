@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,9 @@ from .library import import_client
 
 # of gRPC: nobody listens there, or whoever did is gone
 _GONE, _LATE, _UNKNOWN = "StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.UNIMPLEMENTED"
+
+# What reading an answer raises that is no JSON, or has other entries than the protocol's
+NOT_OF_THE_PROTOCOL = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 
 
 class Refused(CheckFailed):
@@ -92,10 +96,22 @@ class TritonClient:
         limit = {"client_timeout": self.seconds} if self._is_grpc else {}
         with self._calls(f"running {model}"):
             answer = self._client.infer(model, inputs, model_version=version, outputs=asked, **limit)
+            self._require_answer_of(model, version, answer.get_response())
             found = {name: answer.as_numpy(name) for name in outputs}
         if missing := [name for name, array in found.items() if array is None]:
             raise Refused(f"{self.address} gave no output {missing[0]}; expected {', '.join(outputs)}")
         return found
+
+    def _require_answer_of(self, model: str, version: str, answer: Any) -> None:
+        """Raise Refused if an answer says that another model or version has given it: that one was not asked for."""
+        for kind, asked in (("model", model), ("version", version)):
+            key = "model_name" if kind == "model" else "model_version"
+            said = str((answer.get(key) if self.address.protocol == "http" else getattr(answer, key)) or "")
+            if asked and said and said != asked:
+                raise Refused(
+                    f"{self.address} answered by {kind} {one_line(said, 100)}; expected {asked}, which was asked for; "
+                    "see what stands between this machine and the model"
+                )
 
     def _ask(self, call: str, *arguments: str) -> Any:
         limit = {"client_timeout": self.seconds, "as_json": True} if self._is_grpc else {}
@@ -106,13 +122,23 @@ class TritonClient:
     def _calls(self, doing: str) -> Iterator[None]:
         """Turn whatever a call raises into one of this package's errors."""
         try:
-            yield
+            with self._time_limit():
+                yield
         except Attn2trtError:
             raise
         except self._errors as error:
             raise self._explained(error, doing) from None
         else:
             self._answered = True
+
+    def _time_limit(self) -> AbstractContextManager[Any]:
+        """Return what raises TimeoutError once the whole call is late: the limits of HTTP are of each packet alone."""
+        if self._is_grpc:
+            return contextlib.nullcontext()
+        from gevent import Timeout
+
+        limit: AbstractContextManager[Any] = Timeout(self.seconds, TimeoutError())
+        return limit
 
     def _explained(self, error: Exception, doing: str) -> Attn2trtError:
         status = str(error.status() or "") if hasattr(error, "status") else ""
@@ -125,7 +151,7 @@ class TritonClient:
             )
         if status and status != _GONE:
             return Refused(f"{self.address} answered: {reason}")
-        if isinstance(error, ValueError) and not status:  # no JSON
+        if isinstance(error, NOT_OF_THE_PROTOCOL) and not status:
             return Refused(f"{self.address} answered what is not of the protocol: {reason}")
         if self._answered:
             return Interrupted(f"{self.address} closed the connection while {doing} ({reason}); see the server's log")
@@ -137,7 +163,11 @@ class TritonClient:
 
 def _connection_errors(protocol: str) -> tuple[type[Exception], ...]:
     """Return every kind of error that the client library raises for a call that did not work."""
-    found: tuple[type[Exception], ...] = (OSError, ValueError, import_client("utils").InferenceServerException)
+    found: tuple[type[Exception], ...] = (
+        OSError,
+        *NOT_OF_THE_PROTOCOL,
+        import_client("utils").InferenceServerException,
+    )
     if protocol == "http":
         from geventhttpclient.response import HTTPParseError
 

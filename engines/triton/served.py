@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from ...core.precision import FP32, PRECISIONS
 from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import InputError, typed_line
 from ..tensorrt.profiles import Profile, is_held
-from .client import Refused, TritonClient
+from .client import NOT_OF_THE_PROTOCOL, Refused, TritonClient
 from .config import ABOUT, model_name
 
 TYPES = {"int64": "INT64", "int32": "INT32", "uint8": "UINT8", "bool": "BOOL"} | {"float32": "FP32", "float16": "FP16"}
@@ -58,7 +58,7 @@ def find_served(
     """
     try:
         return _Search(client, bundle, version, precision).find(model)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except NOT_OF_THE_PROTOCOL as error:
         reason = typed_line(error)
         raise InputError(
             f"received --server {client.address}, whose description of its models cannot be read ({reason}); expected "
@@ -127,7 +127,7 @@ class _Search:
             precision = self._precision or said
             wrong = _wrong_files(self._bundle, model, entry)
             wrong = wrong or _wrong_tensors(self._client, self._bundle, model, number, precision)
-            profiles = _profiles(entry) if not wrong else ()
+            profiles = _profiles(entry, self._bundle.axes) if not wrong else ()
             yield ServedVersion(model, number, precision, wrong, entry is not None, largest, profiles)
 
 
@@ -212,12 +212,13 @@ def _fits(spec: TensorSpec, entry: Mapping[str, Any]) -> bool:
     )
 
 
-def _profiles(entry: Mapping[str, Any] | None) -> tuple[Profile, ...]:
-    """Return the ranges that a version says it takes; none if it does not, so that every case is sent to it."""
+def _profiles(entry: Mapping[str, Any] | None, axes: Collection[str]) -> tuple[Profile, ...]:
+    """Return the ranges that a version says it takes, for every one of ``axes``; none if it does not, so that every
+    case is sent to it."""
     try:
         return tuple(
-            Profile({str(name): Axis(*map(int, sizes)) for name, sizes in profile.items()})
+            Profile({name: Axis(*map(int, profile[name])) for name in axes})
             for profile in (entry or {}).get("profiles", [])
         )
-    except (AttributeError, TypeError, ValueError, InputError):
+    except (*NOT_OF_THE_PROTOCOL, InputError):
         return ()

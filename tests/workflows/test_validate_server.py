@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.engines.triton.config import about
 from attn2trt.engines.triton.source import choose_sources
 from attn2trt.errors import InputError, MissingRequirement
+from attn2trt.validate.stages.stage import VALUES
 from attn2trt.workflows.validate import ServerVerdict, validate_server
 
 pytest.importorskip("tritonclient.grpc")
@@ -235,13 +237,14 @@ def test_a_model_that_is_not_there(
     [
         *("", "[]", "{}", '{"versions": 3}', '{"versions": {"1": 3}}', '{"versions": {"1": {"files": 3}}}'),
         '{"bundle": "twice", "versions": {"1": {"files": {"a": 3}, "profiles": 7}}}',
+        '{"versions": {"1": {"profiles": [{"width": [1, 2, 3]}]}}}',
     ],
 )
 def test_what_a_configuration_says_of_files_may_be_anything(bundle: Bundle, protocol: str, text: str) -> None:
     odd = model(bundle)
     odd.config["parameters"]["attn2trt"]["string_value"] = text
     found = judged(bundle, protocol, Server({"twice": odd}), "/twice")
-    assert found.served[0].says_files is ("bundle" in text)
+    assert found.served[0].says_files is ("profiles" in text)
     assert bool(found) is ("bundle" not in text)
 
 
@@ -260,7 +263,11 @@ def test_cases_outside_of_what_is_served_are_not_sent(bundle: Bundle, protocol: 
     small = model(bundle)
     small.config["max_batch_size"] = 2
     server = Server({"twice": small})
-    assert judged(bundle, protocol, server)
+    found = judged(bundle, protocol, server)
+    assert found
+    assert [stage.why for stage in found.verdict.stages if stage.stage.kind == VALUES] == [
+        "outside of what twice says that it takes, so not judged: case 2"
+    ]
     assert {len(feeds["x"]) for feeds in server.asked} == {1, 2}
     said = json.loads(small.config["parameters"]["attn2trt"]["string_value"])
     said["versions"]["1"]["profiles"] = [{"batch": [16, 16, 16], "height": [2, 4, 6]}]
@@ -282,6 +289,37 @@ def test_a_slow_server_is_not_judged_and_not_waited_for_again(bundle: Bundle, pr
     found = judged(bundle, protocol, Server({"twice": model(bundle)}, seconds=60.0), seconds=1.0)
     assert "did not answer within 1 s while running twice; ask for more time with --server-timeout" in whys(found)
     assert found.verdict.was_interrupted
+
+
+def test_a_server_that_gives_one_byte_at_a_time_is_late(bundle: Bundle, protocol: str) -> None:
+    if protocol == "grpc":
+        pytest.skip("a message of gRPC arrives whole")
+    started = time.monotonic()
+    found = judged(bundle, protocol, Server({"twice": model(bundle)}, byte_seconds=0.1), seconds=1.0)
+    assert "did not answer within 1 s while running twice" in whys(found)
+    assert time.monotonic() - started < 8.0
+
+
+@pytest.mark.parametrize(
+    ("answers_as", "why"),
+    [
+        (("twice", "2"), "answered by version 2; expected 1, which was asked for"),
+        (("other", "1"), "answered by model other; expected twice, which was asked for"),
+    ],
+)
+def test_answers_of_another_version_fail(bundle: Bundle, protocol: str, answers_as: tuple[str, str], why: str) -> None:
+    assert judged(bundle, protocol, Server({"twice": model(bundle, answers_as=("twice", "1"))}))
+    assert why in whys(judged(bundle, protocol, Server({"twice": model(bundle, answers_as=answers_as)})))
+
+
+def test_an_answer_without_a_shape_is_none_of_the_protocol(
+    bundle: Bundle, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if protocol == "grpc":
+        pytest.skip("a message of gRPC has every entry")
+    monkeypatch.setattr(kserve_server._Handler, "_arrays", lambda self, *_: self._json({"outputs": [{"name": "y"}]}))
+    found = whys(judged(bundle, protocol, Server({"twice": model(bundle)})))
+    assert "answered what is not of the protocol: KeyError: " in found
 
 
 def test_a_server_that_dies_in_the_middle_is_no_pass(bundle: Bundle, protocol: str) -> None:

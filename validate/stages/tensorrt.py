@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ...core.bundle import Bundle, open_bundle
 from ...engines.environment import probe_tensorrt
@@ -12,15 +11,12 @@ from ...engines.tensorrt.isolated import IsolatedPlan, keep_kernels, keep_layers
 from ...engines.tensorrt.plans import Plan
 from ...engines.tensorrt.profiles import is_held
 from ...errors import CheckFailed, MissingRequirement
-from ..cases import Case
 from ..verdict import StageResult, not_checked
+from .inside import Inside
 from .judge import Pairs, StageJudge, not_loaded
 from .layer_precision import check_layers, is_fuller
 from .of_bundle import plans
 from .stage import Stage
-
-if TYPE_CHECKING:
-    from ..metrics import Reference
 
 NO_PLAN = "no plan was built; run attn2trt compile BUNDLE, then attn2trt validate BUNDLE"
 
@@ -43,15 +39,13 @@ def judge_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None)
 
 
 def _judged(bundle: Bundle, plan: Plan, stage: Stage, pairs: Pairs, max_error: float | None) -> Iterator[StageResult]:
-    def inside() -> Iterator[tuple[Case, Reference]]:
-        return (pair for pair in pairs() if is_held(plan.profiles, pair[0].sizes))
-
+    inside = Inside(pairs, lambda case: is_held(plan.profiles, case.sizes), "its profiles")
     outside = "no recorded case lies inside of its profiles; compile without --profile"
     layers = ""
     try:
         with IsolatedPlan(bundle, plan) as runtime:
             judge = StageJudge(stage, runtime, max_error, without_cases=outside, io=bundle.io(plan.precision))
-            yield from judge.results(inside)
+            yield from map(inside.named, judge.results(inside))
             if judge.load():
                 layers = _layers(runtime)
                 # read again: another plan's files may be in the manifest since

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +20,9 @@ from ...engines.triton.served import ServedVersion
 from ...errors import Interrupted
 from ..cases import Case
 from ..verdict import FAILED, StageResult
+from .inside import Inside
 from .judge import Pairs, StageJudge, judge_stages
 from .stage import TOGETHER, TRITON, Stage
-
-if TYPE_CHECKING:
-    from ..metrics import Reference
 
 MOST = 16  # requests at the same time
 START_SECONDS = 5.0  # that one of them waits for the others
@@ -130,14 +127,14 @@ def judge_served(
     if served.wrong:
         return [StageResult(stage, FAILED, served.wrong)]
 
-    def inside() -> Iterator[tuple[Case, Reference]]:
-        return (pair for pair in pairs() if served.takes(pair[0].sizes, _rows(bundle, pair[0])))
-
+    inside = Inside(
+        pairs, lambda case: served.takes(case.sizes, _rows(bundle, case)), f"what {served.model} says that it takes"
+    )
     outside = f"no recorded case lies inside of what {served.model} takes"
     runtime = WireModel(client, served, bundle)
     outputs, io = bundle.outputs_of(served.precision), bundle.io(served.precision)
     judge = StageJudge(stage, runtime, max_error, outputs, without_cases=outside, io=io)
-    return [*judge.results(inside), *_together(judge, runtime, inside)]
+    return [*map(inside.named, judge.results(inside)), *_together(judge, runtime, inside)]
 
 
 def _together(judge: StageJudge, wire: WireModel, inside: Pairs) -> list[StageResult]:
