@@ -14,7 +14,8 @@ from typing import Any
 from ..core.arguments import checked
 from ..core.plain_data import plain
 from ..core.schedule import Backend, Ended, Event, Schedule
-from ..engines.timing.machine import physical_cores
+from ..engines.environment import ask_driver
+from ..engines.timing.machine import describe, physical_cores
 from ..errors import Attn2trtError, InputError
 from ..report.sweep_table import BY_CODE, Status, SweepRow, sweep_csv
 from .report import report_page, why_no_page
@@ -142,7 +143,7 @@ def sweep(
     with CommandWorker() as worker:
         everything = _jobs(asked, worker)
         by_name = {job.name: job for job in everything}
-        results = Results(folder, everything, resume=resume, force=force)
+        results = Results(folder, everything, resume=resume, force=force, machine=None if ray else _this_machine())
         for job in everything:
             if not job.after:
                 results.key(job)  # a target that is no bundle is an error of the file, before anything is written
@@ -210,6 +211,10 @@ def _cluster(address: str | None) -> AbstractContextManager[Any]:
     from .sweeps.ray_cluster import connected
 
     return connected(address)
+
+
+def _this_machine() -> dict[str, Any]:
+    return {**describe(), "driver": ask_driver().version}
 
 
 def _backend(

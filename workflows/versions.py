@@ -6,7 +6,8 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = (
-    *("torch", "timm", "onnx", "onnxscript", "onnxsim", "onnxruntime-gpu", "onnxruntime", "numpy"),
+    *("torch", "timm", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime-gpu", "onnxruntime", "numpy"),
+    *("pillow", "nvidia-modelopt"),
     *("tensorrt-rtx", "tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
 )
 

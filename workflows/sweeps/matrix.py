@@ -17,6 +17,8 @@ from .file import SweepFile, folder_of
 from .verbs import Verb
 
 BUNDLE = "bundle"
+# Options that name what lies elsewhere and may be another one tomorrow.
+ELSEWHERE = ("--server=", "--checkpoint=hf-hub:")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,14 @@ class Job:
         return f"{self.verb.name} {self.cell}"
 
     @property
+    def words(self) -> str:
+        """Its place in the matrix, in words."""
+        places = {"options": self.options, "the machine": self.machine}
+        return " with ".join(
+            [f"{self.verb.name} {self.target}", *(f"{key} {name}" for key, name in places.items() if name)]
+        )
+
+    @property
     def folder(self) -> Path:
         """Its folder in that of the sweep."""
         return Path(self.cell, self.verb.name)
@@ -71,8 +81,10 @@ class Job:
     def is_described(self) -> bool:
         """True if its name, its options and this package's code tell all that it computes.
 
-        A user's module may import files that nothing here knows of.
+        A user's module may import files that nothing here knows of, and a server may load another model.
         """
+        if any(word.startswith(ELSEWHERE) for word in self.arguments):
+            return False
         if self.takes_bundle:
             return True
         try:
@@ -129,7 +141,11 @@ def jobs_of(file: SweepFile, arguments: Mapping[tuple[str, str], Sequence[str]])
                     after=after,
                     takes_bundle=bool(after) or verb.takes == "bundle" or is_bundle,
                 )
-                jobs.setdefault(job.name, job)
+                if (other := jobs.setdefault(job.name, job)) != job:
+                    raise InputError(
+                        f"received {job.words} and {other.words} in {file.source}; expected jobs with folders of their "
+                        f"own, and both have {job.folder}; give options and machines names without a '.' or '@'"
+                    )
                 if job.keeps_bundle:
                     latest = job.name
     return list(jobs.values())

@@ -79,6 +79,7 @@ class Results:
         jobs: The jobs of the sweep.
         resume: Take results of an earlier sweep that are there.
         force: Run every job anew.
+        machine: What is known of this machine, if the jobs run on it: a time or a plan is not that of another one.
 
     Raises:
         InputError: The place is neither free nor a sweep's, or has results and neither ``resume`` nor ``force`` is
@@ -86,12 +87,21 @@ class Results:
         StorageError: Another sweep is at work there.
     """
 
-    def __init__(self, folder: Path, jobs: Sequence[Job], *, resume: bool = False, force: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        jobs: Sequence[Job],
+        *,
+        resume: bool = False,
+        force: bool = False,
+        machine: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder = folder
         self.force = force
         self.results: dict[str, Result] = {}
         self._jobs = {job.name: job for job in jobs}
         self._keys: dict[str, str] = {}
+        self._machine = dict(machine or {})
         self._lock = Lock(None)
         check_place(folder, resume=resume or force)
         for job in jobs:
@@ -129,15 +139,17 @@ class Results:
             "read": read,
             "input": self.results[job.after].content if job.after else self._source_hash(job),
             "machine": [job.machine, str(job.needs)] if job.machine else [],
+            "here": self._machine if job.verb.is_on_machine else {},
         }
         return content_key(parts)
 
     def known(self, job: Job) -> Result | None:
         """Return the result of before if the job would give it again and every file of it is whole."""
+        key = self.key(job)  # of the files as they are before the job runs, whether or not it does
         if self.force or not job.is_described:
             return None
         found = _read(self.folder / job.folder / RESULT)
-        if found is None or found.died or found.code not in (0, 1) or found.key != self.key(job):
+        if found is None or found.died or found.code not in (0, 1) or found.key != key:
             return None
         if not found.content or found.content != _content(self.folder / job.folder, job):
             return None

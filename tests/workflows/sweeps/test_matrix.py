@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from attn2trt.errors import InputError
 from attn2trt.workflows.sweeps.file import parse
 from attn2trt.workflows.sweeps.matrix import Job, jobs_of
 
@@ -76,3 +77,24 @@ def test_a_bundle_that_is_there_is_copied_also_by_benchmark(tmp_path: Path, smal
 def test_what_a_name_alone_describes(target: str, is_described: bool) -> None:
     (job,) = jobs({"targets": [target]})
     assert job.is_described is is_described
+
+
+@pytest.mark.parametrize("word", ["--server=http://localhost:8000", "--checkpoint=hf-hub:owner/name"])
+def test_what_lies_elsewhere_is_described_by_no_name(word: str) -> None:
+    document = {"verbs": ["validate"], "targets": ["made"]}
+    assert [job.is_described for job in jobs(document, "--max-error=1")] == [True]
+    assert [job.is_described for job in jobs(document, "--max-error=1", word)] == [False]
+
+
+def test_jobs_of_one_folder_are_refused() -> None:
+    document = {
+        "verbs": ["validate"],
+        "targets": ["a", "a.x"],
+        "options": [{"name": "x.y"}, {"name": "y", "validate": {"max-error": 1}}],
+    }
+    words = (
+        "received validate a.x with options y and validate a with options x.y in mine.toml; expected jobs with "
+        "folders of their own, and both have a.x.y/validate; "
+    )
+    with pytest.raises(InputError, match=words):
+        jobs(document)

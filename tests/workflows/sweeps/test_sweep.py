@@ -146,6 +146,14 @@ def test_a_bundle_goes_from_job_to_job_and_results_are_known_again(stand_in: Pat
     assert [row.reused for row in run("eca", verbs=("deploy",), force=True).rows] == [False]
 
 
+def test_what_another_machine_timed_is_run_again(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("se", verbs=("deploy", "cost"))
+    verbs = ("deploy", "cost")
+    assert [row.reused for row in run("se", verbs=verbs, resume=True).rows] == [True, True]
+    monkeypatch.setattr("attn2trt.workflows.sweep.describe", lambda: {"cpu": "another"})
+    assert [row.reused for row in run("se", verbs=verbs, resume=True).rows] == [True, False]
+
+
 def test_a_result_that_was_edited_is_run_again(stand_in: Path) -> None:
     run("se", verbs=("deploy",))
     result = stand_in / "out/se.fp32/deploy/result.json"
