@@ -22,7 +22,7 @@ import attn2trt
 from attn2trt.errors import Attn2trtError
 from attn2trt.modules.block_index import block_info, block_names
 from attn2trt.validate.stages.stage import ROWS
-from attn2trt.validate.verdict import Verdict
+from attn2trt.validate.verdict import StageResult, Verdict
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/catalogue.json", ROOT / "docs/catalogue.md"
@@ -89,18 +89,30 @@ def measure(name: str, images: Path) -> dict[str, Any]:
         except Attn2trtError as error:
             return {"target": name, "passed": False, "refused": True, "why": str(error)}
     verdict = Verdict.from_json(bundle.manifest["verdict"])
-    checked = [stage for stage in verdict.stages if stage.comparisons and stage.stage.kind != ROWS]
     failure = verdict.first_failure
     return {
         "target": name,
         "passed": bool(verdict),
         "why": "" if failure is None else f"{failure.label}: {failure.why}",
-        "cases": max((stage.case_count for stage in checked), default=0),
+        "cases": max((stage.case_count for stage in compared(verdict)), default=0),
         "photographs": sum(case["kind"] == "image" for case in bundle.manifest["cases"]),
         "sizes": sorted({str(case["sizes"]) for case in bundle.manifest["cases"]}),
-        "worst_ratio": {stage.label: stage.worst_ratio for stage in checked},
-        "worst_error": {stage.label: stage.worst_error for stage in checked},
+        **worst(verdict),
         "seconds": round(time.perf_counter() - since, 1),
+    }
+
+
+def compared(verdict: Verdict) -> list[StageResult]:
+    """The stages that compared a graph with PyTorch."""
+    return [stage for stage in verdict.stages if stage.comparisons and stage.stage.kind != ROWS]
+
+
+def worst(verdict: Verdict) -> dict[str, dict[str, float]]:
+    """The largest ratio and the largest error of each of these stages, as rows hold them."""
+    stages = compared(verdict)
+    return {
+        "worst_ratio": {stage.label: stage.worst_ratio for stage in stages},
+        "worst_error": {stage.label: stage.worst_error for stage in stages},
     }
 
 

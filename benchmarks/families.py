@@ -23,7 +23,7 @@ from typing import Any
 
 import timm
 import torch
-from catalogue import ROOMS
+from catalogue import ROOMS, worst
 from code_hash import code_hash
 from outcomes import Outcome, count_statuses, judge, line, shorten
 from page_text import generated, table
@@ -33,6 +33,7 @@ from torch import nn
 import attn2trt
 from attn2trt.core.bundle import Bundle
 from attn2trt.modules.catalog import resolve
+from attn2trt.validate.verdict import Verdict
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/families.json", ROOT / "docs/families.md"
@@ -104,17 +105,17 @@ def measure(family: str) -> dict[str, Any]:
     shapes = [f"2x{channels}x{size}x{size}"]
     row = {"family": family, "model": chosen.name, "parameters": chosen.parameters, "size": size}
     target = resolve(chosen.name, shapes=shapes, dynamic=DYNAMIC)
-    hidden: list[str] = []
+    noted: dict[str, Any] = {"hidden": []}
     with tempfile.TemporaryDirectory() as folder:
 
         def deploy() -> Bundle:
             bundle = attn2trt.deploy(chosen.name, shapes=shapes, dynamic=DYNAMIC, out=Path(folder) / "bundle")
-            hidden.extend(bundle.manifest["hidden"])
+            noted.update(hidden=bundle.manifest["hidden"], **worst(Verdict.from_json(bundle.manifest["verdict"])))
             return bundle
 
         outcome = judge(deploy, target.build, target.inputs)
     why = shorten(outcome.why, {f"{ROOT}{os.sep}": "", f"{sys.prefix}{os.sep}": ""})
-    measured = outcome.to_json() | {"why": why, "hidden": hidden, "seconds": round(time.perf_counter() - since, 1)}
+    measured = outcome.to_json() | {"why": why, **noted, "seconds": round(time.perf_counter() - since, 1)}
     return row | measured
 
 
