@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,7 @@ from ..core.precision import PRECISIONS, named_precisions
 from ..engines.tensorrt.targets import name_targets
 from .builder_options import builder_options
 from .options import bundle_argument, output_options
-from .output import print_json, print_lines, stages
+from .output import print_json, print_lines, print_note, stages
 
 if TYPE_CHECKING:
     from ..engines.tensorrt.plans import Plan
@@ -65,22 +65,23 @@ def command(
     installed. The plans become part of the bundle; attn2trt validate judges those that this machine can run.
     """
     from ..engines.tensorrt.build import BuildOptions
-    from ..workflows.compile import compile_bundle
+    from ..workflows.compile import compile_bundle, require_compilable
 
-    options = BuildOptions(workspace, level, version_compatible, hardware_compatible, without_tactics)
-    plans = []
+    asked: dict[str, Any] = {
+        "profiles": profiles,
+        "options": BuildOptions(workspace, level, version_compatible, hardware_compatible, without_tactics),
+        "capabilities": capabilities,
+        "tuned": tuned,
+    }
+    names, plans = named_precisions(precision), []
+    if len(names) > 1:
+        require_compilable(bundle, names, **asked)
     with stages() as progress:
-        for name in named_precisions(precision):
-            found, plan = compile_bundle(
-                bundle,
-                precision=name,
-                profiles=profiles,
-                options=options,
-                capabilities=capabilities,
-                tuned=tuned,
-                progress=progress,
-            )
+        for name in names:
+            found, plan = compile_bundle(bundle, precision=name, **asked, progress=progress)
             plans.append(plan)
+    if not found.passed:
+        print_note(f"no verdict passed {bundle} so far: what is built of it is unchecked, or computes something else")
     if as_json:
         print_json({"path": str(found.path), "plans": [plan.to_json() for plan in plans]})
         return

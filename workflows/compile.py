@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..core.arguments import checked
-from ..core.bundle import Bundle, Folder
+from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.extend import changing, first_name
 from ..core.file_hashes import require_unchanged
 from ..core.precision import FP32, on_levels_of
@@ -65,33 +65,61 @@ def compile_bundle(
         CheckFailed: A file of the bundle has changed, or TensorRT refuses the graph.
         StorageError: Another command changes the bundle now.
     """
-    chosen, report = options or BuildOptions(), progress or silent
+    report = progress or silent
     with changing(bundle) as opened:
-        graph, modules = require_graph(opened, precision), opened.node_modules(precision)
-        ranges = tuple(parse_profiles(profiles, opened.axes))
-        report("checking hashes")
-        require_unchanged(opened)
-        _require_possible(opened, precision, chosen, capabilities, tuned=tuned)
-        flavour, targets = _choose(capabilities, precision)
-        chosen.require_for(flavour)
-        if tuned:
-            graph, modules = _tuned_graph(opened, flavour, precision)
-        if flavour is TENSORRT:
-            require_readable(opened, precision, probe_tensorrt().version)
-        request = PlanRequest(
-            folder=opened.path,
-            graph=graph,
-            precision=precision,
-            inputs=opened.inputs_of(precision),
-            profiles=ranges,
-            modules=modules,
-            flavour=flavour,
-            targets=targets,
-            options=chosen,
-            known_cache=known_cache(opened, report) if flavour is TENSORRT else None,
-            tuned=tuned,
-        )
+        request = _request(opened, precision, profiles, options or BuildOptions(), capabilities, tuned, report)
         return _built(opened, request, report)
+
+
+def require_compilable(
+    bundle: Folder,
+    precisions: Sequence[str],
+    *,
+    profiles: Sequence[str] = (),
+    options: BuildOptions | None = None,
+    capabilities: str | None = None,
+    tuned: bool = False,
+) -> None:
+    """Raise what ``compile_bundle`` would before it builds, for the first of several precisions: none is built then."""
+    opened = open_bundle(bundle)
+    for precision in precisions:
+        _request(opened, precision, profiles, options or BuildOptions(), capabilities, tuned, silent)
+
+
+def _request(
+    bundle: Bundle,
+    precision: str,
+    profiles: Sequence[str],
+    options: BuildOptions,
+    capabilities: str | None,
+    tuned: bool,
+    report: Progress,
+) -> PlanRequest:
+    """Return what is to be built, checked; raises what ``compile_bundle`` raises before it builds."""
+    graph, modules = require_graph(bundle, precision), bundle.node_modules(precision)
+    ranges = tuple(parse_profiles(profiles, bundle.axes))
+    report("checking hashes")
+    require_unchanged(bundle)
+    _require_possible(bundle, precision, options, capabilities, tuned=tuned)
+    flavour, targets = _choose(capabilities, precision)
+    options.require_for(flavour)
+    if tuned:
+        graph, modules = _tuned_graph(bundle, flavour, precision)
+    if flavour is TENSORRT:
+        require_readable(bundle, precision, probe_tensorrt().version)
+    return PlanRequest(
+        folder=bundle.path,
+        graph=graph,
+        precision=precision,
+        inputs=bundle.inputs_of(precision),
+        profiles=ranges,
+        modules=modules,
+        flavour=flavour,
+        targets=targets,
+        options=options,
+        known_cache=known_cache(bundle, report) if flavour is TENSORRT else None,
+        tuned=tuned,
+    )
 
 
 def _built(bundle: Bundle, request: PlanRequest, report: Progress) -> CompiledBundle:

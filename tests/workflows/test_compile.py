@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from cli_run import run
 from deployed_once import EVERY_PRECISION, PLAIN, deployed_once
+from manifest_edits import edit
 
 from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.computed_in import lowered_nodes
@@ -360,6 +361,21 @@ def test_a_plan_is_built_from_the_graph_of_its_precision_and_judged_by_its_floor
     assert all(stage.status == "passed" for stage in found.values())
     # integers lose more than float32 may, and no more than integers may
     assert found["tensorrt int8"].worst_error > found["tensorrt fp32"].worst_error * 100
+
+
+def test_nothing_is_built_if_one_of_the_precisions_cannot_be(bundle: Path, builder: list[BuildOrder]) -> None:
+    before = sorted(bundle.rglob("*"))
+    result = run("compile", bundle, "--precision", "fp32,fp16")
+    assert (result.exit_code, builder, sorted(bundle.rglob("*"))) == (2, [], before)
+    assert "received --precision fp16; expected one that the bundle holds: fp32" in result.stderr
+
+
+def test_a_bundle_that_did_not_pass_is_said_to_have_not(bundle: Path, builder: list[BuildOrder]) -> None:
+    words = "what is built of it is unchecked, or computes something else"
+    assert words not in run("compile", bundle).stderr
+    edit(bundle, lambda manifest: manifest["verdict"].update(passed=False))
+    assert words in run("compile", bundle).stderr
+    assert len(builder) == 2
 
 
 @pytest.mark.usefixtures("builder")
