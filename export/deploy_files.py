@@ -17,6 +17,8 @@ SCRIPT = "infer.py"
 PROGRAMS = Path(__file__).with_name("programs")
 SOURCE = PROGRAMS / "infer.py.txt"
 MARK, TRUTH = "# ---\n", "PyTorch"
+# The precisions whose graphs ONNX Runtime runs without its optimisations; infer_ort.cpp has them too.
+AS_WRITTEN = tuple(name for name, row in PRECISIONS.items() if not row.is_optimised)
 # trtexec computes float32 in tf32 unless this forbids it
 NO_TF32 = ("--noTF32",)
 
@@ -118,5 +120,8 @@ python infer.py model.fp16.onnx   another graph of the bundle, or a plan
 """
 # inputs:
 {shapes}{ranges}
+
+AS_WRITTEN = {AS_WRITTEN}  # ONNX Runtime's optimiser gets graphs in these wrong
+
 '''
     return head + SOURCE.read_text(encoding="utf-8").partition(MARK)[2].replace(TRUTH, truth)

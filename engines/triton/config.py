@@ -99,6 +99,7 @@ def about(bundle: Bundle, sources: Sequence[Source]) -> dict[str, Any]:
     versions = {
         str(number): {
             "precision": source.precision,
+            "optimised": PRECISIONS[source.precision].is_optimised,
             "main": source.main,
             "files": hashes(bundle, source),
             "profiles": [

@@ -32,6 +32,8 @@ class TritonPythonModel:
             if found != expected:
                 raise triton.TritonModelException(f"{name} has sha256 {found}; expected {expected}; write it again")
         options = onnxruntime.SessionOptions()
+        if not about["optimised"]:  # ONNX Runtime's optimiser gets graphs of this precision wrong
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         providers: list[Any] = ["CPUExecutionProvider"]
         if args["model_instance_kind"] == "GPU":
             providers = [("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"], "use_tf32": "0"})]

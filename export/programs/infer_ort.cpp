@@ -7,7 +7,10 @@
 
 #include <onnxruntime_cxx_api.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "recorded_case.h"
 
@@ -50,6 +53,36 @@ void require_listed(const std::filesystem::path& folder, const std::string& grap
   }
 }
 
+// Precisions whose graphs ONNX Runtime's optimiser gets wrong.
+const std::vector<std::string> as_written{"int8-fp16", "fp8"};
+
+// The precision of a graph of the bundle, as its manifest says it; "" for one that the manifest does not name.
+std::string precision_of(const bundle::Json& manifest, const std::string& graph) {
+  if (graph == "model.onnx") {
+    const bundle::Json* const own = manifest.find("precision");
+    return own == nullptr ? "" : own->text;
+  }
+  if (const bundle::Json* const lower = manifest.find("precisions")) {
+    for (const auto& entry : lower->members) {
+      if (entry.second.at("file").text == graph) return entry.first;
+    }
+  }
+  if (const bundle::Json* const tuned = manifest.find("tuned_graphs")) {
+    for (const bundle::Json& entry : tuned->items) {
+      if (entry.at("file").text == graph) return entry.at("precision").text;
+    }
+  }
+  return "";
+}
+
+Ort::SessionOptions options_for(const std::filesystem::path& folder, const std::string& graph) {
+  Ort::SessionOptions options;
+  const std::string precision = precision_of(bundle::read_manifest(folder), graph);
+  if (std::find(as_written.begin(), as_written.end(), precision) != as_written.end())
+    options.SetGraphOptimizationLevel(ORT_DISABLE_ALL);
+  return options;
+}
+
 // ONNX Runtime 1.29 and later otherwise tell Microsoft what they run.
 void keep_quiet() {
 #ifdef _WIN32
@@ -64,7 +97,7 @@ int run(const std::filesystem::path& folder, const std::string& graph) {
   require_listed(folder, graph);
   bundle::Case recorded = bundle::read_case(folder);
   const Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "infer_ort");
-  Ort::Session session(environment, (folder / graph).c_str(), Ort::SessionOptions{});
+  Ort::Session session(environment, (folder / graph).c_str(), options_for(folder, graph));
   const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   std::vector<Ort::Value> feeds;
   std::vector<const char*> inputs, outputs;

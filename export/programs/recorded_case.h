@@ -24,19 +24,23 @@ struct Json {
   std::vector<std::pair<std::string, Json>> members;
   std::vector<Json> items;
 
-  const Json& at(const std::string& name) const {
+  // The entry, or null if it is not there.
+  const Json* find(const std::string& name) const {
     for (const auto& member : members) {
-      if (member.first == name) return member.second;
+      if (member.first == name) return &member.second;
     }
+    return nullptr;
+  }
+
+  const Json& at(const std::string& name) const {
+    if (const Json* const found = find(name)) return *found;
     throw std::runtime_error("there is no entry '" + name + "'");
   }
 
   // True if the entry is there and says so: what is false may be left out.
   bool says(const std::string& name) const {
-    for (const auto& member : members) {
-      if (member.first == name) return member.second.text == "true";
-    }
-    return false;
+    const Json* const found = find(name);
+    return found != nullptr && found->text == "true";
   }
 };
 

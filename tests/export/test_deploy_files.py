@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import served_bundle
 from served_bundle import plan
@@ -138,6 +139,34 @@ def machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def bundle_with(folder: Path, *plans: dict[str, Any]) -> Bundle:
     return served_bundle.write(folder / "b", plans=plans)
+
+
+@pytest.mark.parametrize(
+    ("graph", "own", "is_optimised"),
+    [
+        ("model.onnx", None, True),
+        ("model.fp16.onnx", None, True),
+        ("model.int8-fp16.onnx", None, False),
+        ("model.onnx", "fp8", False),
+        ("model.fp16.onnx", "fp8", True),
+    ],
+)
+def test_what_onnx_runtime_gets_wrong_is_run_as_it_is_written(
+    graph: str, own: str | None, is_optimised: bool, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {} if own is None else {"precision": own}
+    bundle = served_bundle.write(tmp_path / "b", precisions=("fp32", "fp16", "int8-fp16"), **more)
+    options: list[Any] = []
+    real = onnxruntime.InferenceSession
+
+    def session(path: Path, chosen: Any = None, **rest: Any) -> Any:
+        options.append(chosen)
+        return real(path, chosen, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    machine.run(bundle, graph)
+    levels = onnxruntime.GraphOptimizationLevel
+    assert options[0].graph_optimization_level == (levels.ORT_ENABLE_ALL if is_optimised else levels.ORT_DISABLE_ALL)
 
 
 def test_the_first_plan_that_this_machine_runs_is_run(tmp_path: Path, machine: Machine) -> None:

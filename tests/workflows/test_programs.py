@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from served_bundle import plan
 
 from attn2trt.engines.environment import ask_driver
 from attn2trt.errors import CheckFailed, InputError
-from attn2trt.export.deploy_files import PROGRAMS
+from attn2trt.export.deploy_files import AS_WRITTEN, PROGRAMS
 from attn2trt.workflows.programs import Programs, write_programs
 
 FILES = ("CMakeLists.txt", "infer_ort.cpp", "infer_trt.cpp", "recorded_case.h", "sha256.h")
@@ -49,6 +50,11 @@ def test_the_files_and_the_commands(tmp_path: Path) -> None:
         f"{build}/infer_ort {bundle} model.fp16.onnx",
         f"{build}/infer_trt {bundle} plans/sm86-trt10.9.0-fp32.plan",
     )
+
+
+def test_what_onnx_runtime_gets_wrong_is_run_as_it_is_written() -> None:
+    (names,) = re.findall(r"as_written\{(.*)\};", (PROGRAMS / "infer_ort.cpp").read_text())
+    assert tuple(json.loads(f"[{names}]")) == AS_WRITTEN
 
 
 def test_plans_of_the_bundles_graphs_are_run_and_no_others(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import served_bundle
 
@@ -66,13 +67,20 @@ def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def started(
-    program: ModuleType, folder: Path, *, batch: int = 8, kind: str = "CPU", sha256: str = "", shape: Any = None
+    program: ModuleType,
+    folder: Path,
+    *,
+    batch: int = 8,
+    kind: str = "CPU",
+    sha256: str = "",
+    shape: Any = None,
+    optimised: bool = True,
 ) -> Any:
     (folder / "1").mkdir()
     graph = folder / "1" / "model.onnx"
     onnx.save(served_bundle.graph(served_bundle.SHAPE if shape is None else shape), graph)
     files = {"model.onnx": sha256 or hashlib.sha256(graph.read_bytes()).hexdigest()}
-    about = json.dumps({"versions": {"1": {"main": "model.onnx", "files": files}}})
+    about = json.dumps({"versions": {"1": {"main": "model.onnx", "files": files, "optimised": optimised}}})
     config = {
         "input": [{"name": "x"}],
         "output": [{"name": "y"}],
@@ -94,6 +102,15 @@ def started(
 
 def request(rows: int, height: int = 4, channels: int = 3) -> dict[str, Any]:
     return {"x": np.random.default_rng(rows).standard_normal((rows, channels, height, 4)).astype(np.float32)}
+
+
+@pytest.mark.parametrize("optimised", [True, False])
+def test_a_graph_that_the_optimiser_gets_wrong_is_run_as_it_is_written(
+    program: ModuleType, tmp_path: Path, optimised: bool
+) -> None:
+    levels = onnxruntime.GraphOptimizationLevel
+    options = started(program, tmp_path, optimised=optimised)._session.get_session_options()
+    assert options.graph_optimization_level == (levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL)
 
 
 def test_requests_that_triton_put_together_get_their_own_rows(program: ModuleType, tmp_path: Path) -> None:
