@@ -33,7 +33,8 @@ RANGES = {
 OWN_DIGITS = (
     *("convolution", "addmm", "mm", "bmm", "baddbmm", "linear", "matmul", "mean", "sum", "var", "var_mean", "std"),
     *("native_batch_norm", "_native_batch_norm_legit_no_training", "native_layer_norm", "native_group_norm"),
-    *("_native_batch_norm_legit", "_softmax", "_log_softmax", "linalg_vector_norm", "norm", "logsumexp"),
+    *("_native_batch_norm_legit", "_softmax", "_log_softmax", "linalg_vector_norm", "norm", "logsumexp", "nansum"),
+    *("std_mean", "dot", "mv", "addmv"),
     *("avg_pool2d", "avg_pool1d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "prod", "cumsum"),
     *("sigmoid", "sigmoid_", "tanh", "tanh_", "exp", "exp_", "log", "log_", "pow", "silu", "silu_", "gelu", "elu"),
     *("elu_", "softplus", "mish", "mish_", "hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_", "erf", "erf_"),

@@ -24,6 +24,15 @@ MOST_STEPS = 8192
 MOST_TERMS = 1 << 27
 # Below so many elements of the result, all terms at once are faster than one step per term.
 FEW_ELEMENTS = 1 << 11
+# Operators with a sum inside, which is one of those below if PyTorch writes them out.
+WITH_SUMS = frozenset(
+    [
+        *("nansum", "std_mean", "linalg_vector_norm", "logsumexp", "_log_softmax", "trace", "_fused_rms_norm"),
+        *("dot", "vdot", "mv", "addmv", "baddbmm", "nll_loss_forward", "nll_loss2d_forward", "mse_loss"),
+        *("smooth_l1_loss", "huber_loss", "soft_margin_loss", "multi_margin_loss", "binary_cross_entropy"),
+        "binary_cross_entropy_with_logits",
+    ]
+)
 # Kernels for products keep one accumulator per element, over at most this many terms (MLAS, for narrow matrices).
 TERMS_IN_ROW = 1024
 
@@ -33,10 +42,14 @@ def plain_kernels_mode() -> Any:
 
     Sums, also running ones, small products, softmaxes, sigmoids and normalisations are written out.
     """
+    return _mode(LastDigits(draw=0))
+
+
+def _mode(digits: LastDigits) -> Any:
     import torch
+    from torch._decomp import decomposition_table
 
     aten = torch.ops.aten
-    digits = LastDigits(draw=0)
     sigmoid = partial(_sigmoid, digits)
     replaced: dict[Any, Callable[..., Any]] = {
         aten.mean.default: _mean,
@@ -62,13 +75,16 @@ def plain_kernels_mode() -> Any:
 
     def call(func: Any, args: Any, kwargs: Any) -> Any:
         x: Any = args[0] if args else None
-        kernel = replaced.get(func) if not kwargs else None
-        kernel = with_options.get(func, kernel)
-        if kernel is not None and x.dtype == torch.float32 and x.numel():
-            found = kernel(*args, **kwargs)
-            if found is not None:
-                return digits.move(func, found)
-        return digits.move(func, func(*args, **kwargs))
+        if not isinstance(x, torch.Tensor) or x.dtype != torch.float32 or not x.numel():
+            return digits.move(func, func(*args, **kwargs))
+        if func.overloadpacket.__name__ in WITH_SUMS and func in decomposition_table:
+            with _mode(digits):
+                return decomposition_table[func](*args, **kwargs)
+        is_plain = kwargs in ({}, {"dtype": torch.float32})
+        found = replaced[func](*args) if is_plain and func in replaced else None
+        if func in with_options:
+            found = with_options[func](*args, **kwargs)
+        return digits.move(func, func(*args, **kwargs) if found is None else found)
 
     return operator_mode(call)
 

@@ -76,7 +76,7 @@ ADVICE = (
         "add up by a product with torch.nn.functional.one_hot of the indices, in place of scatter_add",
     ),
     (
-        r"no importer registered|unsupported op|no parser registered|it has no operator|plugin (?:was )?not found",
+        r"no importer registered|unsupported op|no parser registered|it has no operator|plugin .*not found",
         "replace that operation in the module, or use a newer TensorRT",
     ),
     (

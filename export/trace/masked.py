@@ -1,5 +1,7 @@
 """What is read by a boolean mask, as the choice that it is: ``y[m] *= 0.1``, ``y[m] = f(x[m])``, ``x[m].mean()``.
 
+``x[m].shape[0]`` is the sum of the mask.
+
 torch.onnx writes the read as the places that NonZero finds. How many there are depends on values, TensorRT for RTX has
 no NonZero, and TensorRT gives such a size a bound of its own. Where each element is computed by itself, all elements
 are, and the mask chooses what is written or summed: no number that the mask leaves out reaches it.
@@ -7,8 +9,8 @@ are, and the mask chooses what is written or summed: no number that the mask lea
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Container
-from operator import eq
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +27,16 @@ _ELEMENTWISE = (
     *(_ATEN._to_copy.default, _ATEN.clone.default, _ATEN.hardswish.default, _ATEN.masked_fill.Tensor),
     *(_ATEN.where.ScalarSelf, _ATEN.where.ScalarOther, _ATEN.where.Scalar),
 )
+# What Python computes of the number of elements, by operators of tensors, and what takes such a number or a tensor.
+_NUMBERS: dict[Any, OpOverload] = {
+    operator.add: _ATEN.add.Tensor,
+    operator.sub: _ATEN.sub.Tensor,
+    operator.mul: _ATEN.mul.Tensor,
+    operator.truediv: _ATEN.div.Tensor,
+    torch.sym_max: _ATEN.clamp_min.default,
+    torch.sym_float: _ATEN.to.dtype,
+}
+_TAKE_NUMBERS = (_ATEN.add.Tensor, _ATEN.sub.Tensor, _ATEN.mul.Tensor, _ATEN.div.Tensor)
 _CHECKS = (_ATEN._assert_scalar.default, _ATEN._assert_tensor_metadata.default)
 
 
@@ -61,7 +73,7 @@ def _mask_of(node: Node) -> _Mask | None:
     """Return the mask of a node that reads or writes by one mask alone."""
     if node.target is _ATEN.masked_select.default:
         x, mask = map(_value, node.args)
-        same = x.dim() == mask.dim() and all(map(statically_known_true, map(eq, x.shape, mask.shape)))
+        same = x.dim() == mask.dim() and all(map(statically_known_true, map(operator.eq, x.shape, mask.shape)))
         return _Mask(_first(node.args[1]), 0, 0) if same else None  # type: ignore[arg-type]
     if node.target not in (_ATEN.index.Tensor, *_WRITES):
         return None
@@ -91,29 +103,32 @@ def _value(node: Any) -> Any:
 def _rewrite(graph: Graph, reads: list[Node], mask: _Mask) -> bool:
     """Write what follows from ``reads``; return False if something of it needs the elements by themselves."""
     chosen = dict.fromkeys(reads)  # nodes with a row for each element that the mask chooses, in their order
+    numbers: dict[Node, None] = {}  # how many those are, and what is computed of that
     ends: list[Node] = []
-    unused: list[Node] = []
+    unused: dict[Node, None] = {}
     for node in graph.nodes:
-        if node in chosen or not any(given in chosen for given in node.all_input_nodes):
+        if node in chosen or not any(given in chosen or given in numbers for given in node.all_input_nodes):
             continue
-        if _is_elementwise(node, chosen):
+        if (checks := _checks(node)) is not None:
+            unused |= dict.fromkeys((node, *checks))
+        elif _is_number(node, chosen, numbers, mask):
+            numbers[node] = None
+        elif not chosen.keys().isdisjoint(node.all_input_nodes) and _is_elementwise(node, chosen):
             chosen[node] = None
-        elif _is_end(node, chosen, mask):
+        elif _is_end(node, chosen, mask) or _takes_number(node, chosen):
             ends.append(node)
-        elif (checks := _checks(node)) is not None:
-            unused += [node, *checks]
         else:
             return False
     if not ends:
         return False
     whole: dict[Node, Node] = {}
-    for node in sorted([*chosen, *ends]):
+    for node in sorted([*chosen, *numbers, *ends]):
         with graph.inserting_before(node):
-            whole[node] = _end(node, whole, mask) if node in ends else _whole(node, whole)
+            whole[node] = _written(node, whole, mask)
     for node in ends:
         whole[node].meta["val"] = _value(node)
         node.replace_all_uses_with(whole[node])
-    for node in sorted([*chosen, *ends, *unused], reverse=True):
+    for node in sorted([*chosen, *numbers, *ends, *unused], reverse=True):
         graph.erase_node(node)
     return True
 
@@ -135,6 +150,18 @@ def _is_end(node: Node, chosen: Container[Any], mask: _Mask) -> bool:
     return is_write and _mask_of(node) == mask and node.args[0] not in chosen and node.args[2] in chosen
 
 
+def _is_number(node: Node, chosen: Container[Any], numbers: Container[Any], mask: _Mask) -> bool:
+    """Return True for how many elements are chosen, and for what is computed of that and of other sizes."""
+    if node.target is _ATEN.sym_size.int:
+        return node.args[0] in chosen and bool(node.args[1] == mask.before)
+    return node.target in _NUMBERS and any(given in numbers for given in node.args)
+
+
+def _takes_number(node: Node, chosen: Container[Any]) -> bool:
+    is_plain = node.target in _TAKE_NUMBERS and not node.kwargs and not any(given in chosen for given in node.args)
+    return is_plain and bool(_value(node).is_floating_point())
+
+
 def _checks(node: Node) -> list[Node] | None:
     """Return what uses a node that serves only to check a size or a type; None if anything else does."""
     if node.target in _CHECKS:
@@ -148,12 +175,21 @@ def _checks(node: Node) -> list[Node] | None:
     return found or None
 
 
-def _whole(node: Node, whole: dict[Node, Node]) -> Node:
-    """Return what has for every element what ``node`` computes for those that were chosen."""
+def _written(node: Node, whole: dict[Node, Node], mask: _Mask) -> Node:
+    """Return what has for every element what ``node`` computes for those that were chosen, or what comes of them."""
+    if node.target in (*_WRITES, *_SUMS):
+        return _end(node, whole, mask)
+    if node.target is _ATEN.sym_size.int:
+        return _add(node, _ATEN.sum.default, mask.node)
     if _mask_of(node) is not None:
         return node.args[0]  # type: ignore[return-value]
-    args, options = torch.fx.node.map_arg((node.args, node.kwargs), lambda given: whole.get(given, given))
-    return _add(node, node.target, *args, **options)
+    given = node.args
+    if node.target is torch.sym_max:
+        given = tuple(sorted(given, key=lambda one: one not in whole))  # clamp takes the tensor first
+    elif node.target is torch.sym_float:
+        given = (*given, torch.float32)
+    args, options = torch.fx.node.map_arg((given, node.kwargs), lambda one: whole.get(one, one))
+    return _add(node, _NUMBERS.get(node.target, node.target), *args, **options)
 
 
 def _end(node: Node, whole: dict[Node, Node], mask: _Mask) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,34 @@ def test_a_sum_over_an_outer_axis_has_one_accumulator_for_each_result(dim: int, 
     with plain_kernels_mode():
         lost = (equal.mean(dim) * 785 - 1).abs().max().item() / 2**-24
     assert roundings / 5 < lost < 1.5 * roundings
+
+
+WITH_SUMS: dict[str, Callable[[Tensor], Any]] = {
+    "a sum in a type": lambda x: x.sum(1, dtype=torch.float32),
+    "a mean in a type": lambda x: x.mean(1, dtype=torch.float32),
+    "nanmean": lambda x: torch.nanmean(x, 1),
+    "norm": lambda x: torch.linalg.vector_norm(x, dim=1),
+    "normalize": lambda x: nn.functional.normalize(x, dim=1),
+    "logsumexp": lambda x: (x - 8).logsumexp(1),
+    "std_mean": lambda x: torch.std_mean(x, 1)[1],
+    "dot": lambda x: torch.dot(x[0], x[0]),
+    "mv": lambda x: torch.mv(x, x[0]),
+    "baddbmm": lambda x: torch.baddbmm(x[None, :, :2], x[None], x[None, :2].mT),
+    "a squared distance": lambda x: nn.functional.mse_loss(x, x * 0),
+    "a smooth distance": lambda x: nn.functional.smooth_l1_loss(x, x * 0),
+    "entropy": lambda x: nn.functional.binary_cross_entropy_with_logits(x, x * 0),
+}
+
+
+@pytest.mark.parametrize("compute", WITH_SUMS.values(), ids=WITH_SUMS)
+def test_a_sum_inside_of_an_operator_is_a_plain_one(compute: Callable[[Tensor], Any]) -> None:
+    """Of equal numbers, as in an image of zeros behind a bias, a loop loses most and PyTorch mostly nothing."""
+    equal, other = torch.full((2, 4096), 0.7), torch.rand(2, 4096, generator=torch.Generator().manual_seed(0))
+    with plain_kernels_mode():
+        plain, random = compute(equal), compute(other)
+    lost = (plain / compute(equal.double()) - 1).abs().max()
+    assert 5e-7 < lost < 1e-4
+    torch.testing.assert_close(random, compute(other), rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"dim": (1, 3)}, {"dim": 2, "correction": 0, "keepdim": True}])

@@ -189,9 +189,20 @@ def test_an_order_survives_its_way_to_the_child() -> None:
             NodeError(0, "q", "QuantizeLinear", "Non-zero zero point is not supported. Please set kENABLE_X on DLA"),
             "; quantise again with zeros of 0",
         ),
+        (
+            NodeError(3, "z", "NonZero", "NonZero plugin creator version 1 was not found in plugin registry."),
+            "; replace that operation in the module, or use a newer TensorRT",
+        ),
         (NodeError(3, "d", "DeformConv", "Plugin not found, are the plugin name"), "; export the PyTorch module with "),
     ],
-    ids=["named", "by index", "a bias of integers", "a zero", "written out at a lower opset"],
+    ids=[
+        "named",
+        "by index",
+        "a bias of integers",
+        "a zero",
+        "a plugin that is not there",
+        "written out at a lower opset",
+    ],
 )
 def test_a_parsers_error_names_the_node_and_what_to_do(error: NodeError, said: str) -> None:
     message = parser_message([error, error], {"conv_1": "layer1.0.fold"}, "TensorRT 10.3.0")

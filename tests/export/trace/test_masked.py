@@ -70,11 +70,23 @@ def in_a_body(x: Tensor) -> Tensor:
     return found
 
 
+def counted(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = x[x > 0]
+    centred = (chosen - chosen.mean()).square().sum()
+    return chosen.sum() / chosen.shape[0], centred / max(chosen.numel() - 1, 1), (chosen / chosen.shape[0]).sum()
+
+
+def weighted(x: Tensor) -> Tensor:
+    rows = x[x.mean(2) > 0]  # an axis behind it
+    share = rows.shape[0] / x.shape[0] + max(x.shape[0], rows.shape[0])
+    return x * (2 / (1 + rows.shape[0])) + rows.sum() / rows.numel() + share
+
+
 def of_none(x: Tensor) -> Tensor:
     return x[x > 1e9].mean()
 
 
-REWRITTEN = [scaled, of_another, behind_an_axis, twice, read_before, centred, in_a_body, of_none]
+REWRITTEN = [scaled, of_another, behind_an_axis, twice, read_before, centred, in_a_body, counted, weighted, of_none]
 
 
 @pytest.mark.parametrize("function", REWRITTEN)
@@ -93,9 +105,12 @@ def normalised(x: Tensor) -> Tensor:
     return y
 
 
-def counted(x: Tensor) -> Tensor:
-    chosen = x[x > 0]
-    return chosen.sum() / chosen.shape[0]
+def of_a_size(x: Tensor) -> Tensor:
+    return torch.arange(x[x > 0].shape[0]).float().sum()
+
+
+def given(x: Tensor) -> int:
+    return x[x > 0].shape[0]
 
 
 def other_masks(x: Tensor) -> Tensor:
@@ -116,7 +131,9 @@ def by_places(x: Tensor) -> Tensor:
     return x[torch.tensor([1, 0])].exp()
 
 
-@pytest.mark.parametrize("function", [normalised, counted, other_masks, changed_between, by_places, lambda x: x[x > 0]])
+@pytest.mark.parametrize(
+    "function", [normalised, of_a_size, given, other_masks, changed_between, by_places, lambda x: x[x > 0]]
+)
 def test_what_needs_the_elements_by_themselves_is_left_as_it_is(function: Callable[[Tensor], Any]) -> None:
     program = traced(function)
     code = program.graph_module.code
