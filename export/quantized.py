@@ -8,6 +8,7 @@ is not a convolution or a matrix product.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -70,6 +71,7 @@ def quantize(
     parameters: Mapping[str, np.ndarray],
     calibration: str,
     form: Precision,
+    run: Sequence[tuple[str, str]] | None = None,
     options: PrecisionOptions = DEFAULTS,
 ) -> QuantizedGraph:
     """Write a float32 graph with 8-bit products to ``folder``.
@@ -81,6 +83,7 @@ def quantize(
         parameters: The module's, by name.
         calibration: The way in which the ranges are found, in words.
         form: The 8-bit format.
+        run: PyTorch's products: the parameter that each one's weight is, and its module; None if these are not known.
         options: What else is asked for. Inputs and outputs stay as they are.
 
     Raises:
@@ -96,11 +99,14 @@ def quantize(
     within = kept_in(graph, options.keep)
     model = ir.from_proto(float32_source(graph, max(graph.opset, form.opset)))
     planned = plan_quantized(model, options.overrides.why_not_in_8_bits(why_kept(graph, within)), precision=form.name)
+    by_weight = _by_weight(planned, model, graph, parameters)
+    if run is not None:
+        planned = _without(planned, _of_other_operators(planned, by_weight, run, form), form)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
-    planned = _without_useless(planned, ranges, form)
-    by_weight = _ByWeight.of(planned, model, graph, parameters)
+    planned = _without(planned, _useless(planned, ranges, form), form)
     written, files = _written(graph, model, planned, ranges, form, options.path(folder, form.name))
-    of_tensor = {product.tensor: float(scale(ranges[product.tensor], form)) for product in planned.quantized}
+    read = {product.node: product.tensor for product in planned.quantized}
+    of_tensor = {name: float(scale(ranges[name], form)) for name in read.values()}
     return QuantizedGraph(
         form.name,
         written,
@@ -112,26 +118,46 @@ def quantize(
         raised_from=graph.opset if written.opset != graph.opset else None,
         files=files,
         ranges={name: ranges[name] for name in of_tensor},
-        scales={where: tuple(map(of_tensor.get, tensors)) for where, tensors in by_weight.tensors.items()},
-        ran_by={where: tuple(paths) for where, paths in by_weight.modules.items()},
+        scales={
+            where: tuple(of_tensor.get(read.get(node, "")) for node in nodes) for where, nodes in by_weight.items()
+        },
+        ran_by={where: tuple(graph.modules.get(node, "") for node in nodes) for where, nodes in by_weight.items()},
         calibration=calibration,
     )
 
 
-def _without_useless(planned: QuantizePlan, ranges: Mapping[str, float], form: Precision) -> QuantizePlan:
-    """Return the plan without the products of a tensor that is zero on every input, or not finite on one.
+def _of_other_operators(
+    planned: QuantizePlan, by_weight: Mapping[str, Sequence[str]], run: Sequence[tuple[str, str]], form: Precision
+) -> dict[str, str]:
+    """Return the quantised products that PyTorch does not run as often, with the reason, as those of a pooling's bins.
+
+    PyTorch cannot measure what the format loses there.
+    """
+    times = Counter(name if name in by_weight else module for name, module in run)
+    quantized = {product.node for product in planned.quantized}
+    others = [nodes for where, nodes in by_weight.items() if not quantized.isdisjoint(nodes[times[where] :])]
+    why = f"PyTorch computes it by other operators, so that what {form.name} loses there is not known"
+    return {node: why for nodes in others for node in nodes if node in quantized}
+
+
+def _useless(planned: QuantizePlan, ranges: Mapping[str, float], form: Precision) -> dict[str, str]:
+    """Return the products of a tensor that is zero on every input, or not finite on one, with the reason.
 
     Such a tensor has no scale, and a product of it nothing to gain; float32 may have none for the smallest numbers
-    either. Raises ModuleRefused if no product is left.
+    either.
     """
     from .passes.quantize import scale
 
     useless = {name for name, largest in ranges.items() if not (scale(largest, form) > 0 and math.isfinite(largest))}
-    dropped = {
+    return {
         product.node: f"what it reads was {ranges[product.tensor]:g} on every input"
         for product in planned.quantized
         if product.tensor in useless
     }
+
+
+def _without(planned: QuantizePlan, dropped: Mapping[str, str], form: Precision) -> QuantizePlan:
+    """Return the plan without some products, each with its reason. Raises ModuleRefused if no product is left."""
     products = tuple(product for product in planned.quantized if product.node not in dropped)
     if not products:
         raise nothing_to_quantize(form, planned)
@@ -163,37 +189,21 @@ def _written(
     return written, files
 
 
-@dataclass(frozen=True)
-class _ByWeight:
-    """The products of each weight, in the order of the graph, by its parameter or else by the module that runs them.
-
-    Attributes:
-        tensors: What each product reads; "" for one that stays in float32.
-        modules: The module of each, as the graph names it.
-    """
-
-    tensors: Mapping[str, list[str]]
-    modules: Mapping[str, list[str]]
-
-    @classmethod
-    def of(
-        cls, planned: QuantizePlan, model: ir.Model, graph: OnnxGraph, parameters: Mapping[str, np.ndarray]
-    ) -> _ByWeight:
-        """Find the parameters of the weights of a float32 graph's products."""
-        constants = {
-            str(name): value.const_value.numpy()
-            for name, value in model.graph.initializers.items()
-            if value.const_value is not None
-        }
-        read = {product.node: product.tensor for product in planned.quantized}
-        tensors: dict[str, list[str]] = {}
-        modules: dict[str, list[str]] = {}
-        for name, (weight, axis) in planned.products.items():
-            module = graph.modules.get(name, "")
-            where = parameter_of(weight, constants.get(weight), axis, parameters) or module
-            tensors.setdefault(where, []).append(read.get(name, ""))
-            modules.setdefault(where, []).append(module)
-        return cls(tensors, modules)
+def _by_weight(
+    planned: QuantizePlan, model: ir.Model, graph: OnnxGraph, parameters: Mapping[str, np.ndarray]
+) -> dict[str, list[str]]:
+    """Return the products of each weight, by its parameter or else by the module that runs them, in the order of the
+    graph."""
+    constants = {
+        str(name): value.const_value.numpy()
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None
+    }
+    found: dict[str, list[str]] = {}
+    for node, (weight, axis) in planned.products.items():
+        parameter = parameter_of(weight, constants.get(weight), axis, parameters)
+        found.setdefault(parameter or graph.modules.get(node, ""), []).append(node)
+    return found
 
 
 def parameter_of(name: str, weight: np.ndarray | None, axis: int, parameters: Mapping[str, np.ndarray]) -> str:

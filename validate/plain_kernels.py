@@ -27,10 +27,10 @@ FEW_ELEMENTS = 1 << 11
 # Operators with a sum inside, which is one of those below if PyTorch writes them out.
 WITH_SUMS = frozenset(
     [
-        *("nansum", "std_mean", "linalg_vector_norm", "logsumexp", "_log_softmax", "trace", "_fused_rms_norm"),
-        *("dot", "vdot", "mv", "addmv", "baddbmm", "nll_loss_forward", "nll_loss2d_forward", "mse_loss"),
-        *("smooth_l1_loss", "huber_loss", "soft_margin_loss", "multi_margin_loss", "binary_cross_entropy"),
-        "binary_cross_entropy_with_logits",
+        *("nansum", "std_mean", "linalg_vector_norm", "logsumexp", "_log_softmax", "renorm", "_fused_rms_norm"),
+        *("trace", "dot", "vdot", "mv", "addmv", "baddbmm", "nll_loss_forward", "nll_loss2d_forward"),
+        *("mse_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss", "multi_margin_loss"),
+        *("binary_cross_entropy", "binary_cross_entropy_with_logits"),
     ]
 )
 # Kernels for products keep one accumulator per element, over at most this many terms (MLAS, for narrow matrices).

@@ -11,7 +11,7 @@ that runs it. If one weight or module has several products, they come in the ord
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from .operator_mode import operator_mode
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from .cases import Case
 
 # The most by which a weight may differ from a parameter with scaled channels, relatively.
 ALIKE = 1e-5
@@ -89,14 +91,11 @@ class EightBit:
         """
         digits = LastDigits(draw) if draw else None
         form = QUANTISED[self.precision]
-        parameters = dict(module.named_parameters())
-        names = {id(parameter): name for name, parameter in parameters.items()}
-        scaled = {name: parameter for name, parameter in parameters.items() if name in self.scales}
+        name_of = _namer(module, self.scales)
         met: Counter[str] = Counter()
 
         def next_scale(weight: Any) -> float | None:
-            name = names.get(id(weight)) or names.get(id(weight._base)) or _scaled(weight, scaled)
-            where = name if name in self.scales else path()
+            where = name_of(weight) or path()
             found = self.scales.get(where, ())
             met[where] += 1
             return found[met[where] - 1] if met[where] <= len(found) else None
@@ -120,9 +119,40 @@ class EightBit:
                 keep = "keep them" if part else "move them into a module of their own, and keep that"
                 raise ModuleRefused(
                     f"the quantised products of {name or 'the module itself'} run {len(scales)} times in the graph and "
-                    f"{met[name]} times in PyTorch, so that what int8 loses there is not known; {keep} in float32 with "
-                    f"--keep-fp32{f' {part}' if part else ''}"
+                    f"{met[name]} times in PyTorch, so that what {self.precision} loses there is not known; {keep} in "
+                    f"float32 with --keep-fp32{f' {part}' if part else ''}"
                 )
+
+
+def products_run(module: nn.Module, case: Case) -> list[tuple[str, str]]:
+    """Return PyTorch's products on a case: the parameter that each one's weight is, "" if none, and the module."""
+    from .eager import Eager
+
+    eager = Eager(module, (), 0, is_double=False)
+    eager.follow_modules()
+    name_of = _namer(eager.module, dict(eager.module.named_parameters()))
+    found: list[tuple[str, str]] = []
+
+    def call(func: Any, args: Any, kwargs: Any) -> Any:
+        if (operands := PRODUCTS.get(func.overloadpacket.__name__)) is not None:
+            found.append((name_of(args[operands[1]]), eager.inside()))
+        return func(*args, **kwargs)
+
+    eager.run_within(case, lambda: operator_mode(call))
+    return found
+
+
+def _namer(module: nn.Module, names: Container[str]) -> Callable[[Any], str]:
+    """Return what gives the one of ``names`` of parameters that a weight has; "" if it has none."""
+    parameters = dict(module.named_parameters())
+    by_id = {id(parameter): name for name, parameter in parameters.items()}
+    scaled = {name: parameter for name, parameter in parameters.items() if name in names}
+
+    def name_of(weight: Any) -> str:
+        name = by_id.get(id(weight)) or by_id.get(id(weight._base)) or _scaled(weight, scaled)
+        return name if name in names else ""
+
+    return name_of
 
 
 def _scaled(weight: Any, parameters: Mapping[str, Any]) -> str:

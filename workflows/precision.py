@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +82,22 @@ class PrecisionWriter:
                 self.graph, ranges, self.folder, calibration=calibration, form=form, readers=readers, options=options
             )
         named = () if self.module is None else self.module.named_parameters()
-        parameters = {name: value.detach().cpu().numpy() for name, value in named}
         return quantize(
-            self.graph, ranges, self.folder, parameters=parameters, calibration=calibration, form=form, options=options
+            self.graph,
+            ranges,
+            self.folder,
+            parameters={name: value.detach().cpu().numpy() for name, value in named},
+            calibration=calibration,
+            form=form,
+            run=self._products_run,
+            options=options,
         )
+
+    @cached_property
+    def _products_run(self) -> list[tuple[str, str]] | None:
+        from ..validate.quantized import products_run
+
+        return None if self.module is None else products_run(self.module, self.cases[0])
 
     def _readers(self, inputs: CalibrationInputs) -> frozenset[tuple[str, int]]:
         """Return the inputs of nodes that modelopt reads in 8 bits, on the first of the inputs."""

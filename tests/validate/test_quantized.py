@@ -186,6 +186,29 @@ def test_a_weight_that_is_scaled_is_that_of_the_graph() -> None:
         run(Scaled(0.1), {"weight": (0.02,)})
 
 
+class Bins(nn.Module):
+    """Pooling to bins, which an export at any size writes as products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.pool, self.body = nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(4), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.body(self.pool(self.stem(x).relu()))
+        return found
+
+
+def test_products_of_the_graph_alone_stay_in_float32(tmp_path: Path) -> None:
+    x = torch.from_numpy(CASE.feeds["x"])
+    options: dict[str, Any] = {"dynamic": "batch=1:2:3", "precision": "fp32,int8", "capabilities": "none"}
+    bundle = attn2trt.deploy(Bins().eval(), x, out=tmp_path / "bins", **options)
+    assert bundle.passed
+    entry = bundle.manifest["precisions"]["int8"]
+    assert entry["lowered"] == 2
+    assert [*{one["module"] for one in entry["kept"].values()}] == ["pool"]
+    assert "pool stays in float32: PyTorch computes it by other operators" in " ".join(entry["notes"])
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
     out = tmp_path_factory.mktemp("int8") / "twice"
