@@ -33,6 +33,8 @@ WITH_SUMS = frozenset(
         *("binary_cross_entropy", "binary_cross_entropy_with_logits"),
     ]
 )
+# Those of them that are one operator of ONNX: runtimes compute each number's power, and add it to one accumulator.
+OF_POWERS = frozenset(["linalg_vector_norm", "logsumexp"])
 # Kernels for products keep one accumulator per element, over at most this many terms (MLAS, for narrow matrices).
 TERMS_IN_ROW = 1024
 
@@ -42,10 +44,10 @@ def plain_kernels_mode() -> Any:
 
     Sums, also running ones, small products, softmaxes, sigmoids and normalisations are written out.
     """
-    return _mode(LastDigits(draw=0))
+    return _mode(LastDigits(draw=0), LANES)
 
 
-def _mode(digits: LastDigits) -> Any:
+def _mode(digits: LastDigits, lanes: int) -> Any:
     import torch
     from torch._decomp import decomposition_table
 
@@ -54,8 +56,8 @@ def _mode(digits: LastDigits) -> Any:
     replaced: dict[Any, Callable[..., Any]] = {
         aten.mean.default: _mean,
         aten.mean.dim: _mean,
-        aten.sum.default: _sum,
-        aten.sum.dim_IntList: _sum,
+        aten.sum.default: partial(_sum, lanes),
+        aten.sum.dim_IntList: partial(_sum, lanes),
         aten.cumsum.default: _running_sum,
         aten.bmm.default: _product,
         aten.mm.default: _product,
@@ -77,8 +79,9 @@ def _mode(digits: LastDigits) -> Any:
         x: Any = args[0] if args else None
         if not isinstance(x, torch.Tensor) or x.dtype != torch.float32 or not x.numel():
             return digits.move(func, func(*args, **kwargs))
-        if func.overloadpacket.__name__ in WITH_SUMS and func in decomposition_table:
-            with _mode(digits):
+        name = func.overloadpacket.__name__
+        if name in WITH_SUMS and func in decomposition_table:
+            with _mode(digits, 1 if name in OF_POWERS else LANES):
                 return decomposition_table[func](*args, **kwargs)
         is_plain = kwargs in ({}, {"dtype": torch.float32})
         found = replaced[func](*args) if is_plain and func in replaced else None
@@ -89,8 +92,8 @@ def _mode(digits: LastDigits) -> Any:
     return operator_mode(call)
 
 
-def _sum(x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
-    return _reduce(x, axes, keep, is_mean=False)
+def _sum(lanes: int, x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
+    return _reduce(x, axes, keep, is_mean=False, lanes=lanes)
 
 
 def _mean(x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
@@ -104,13 +107,19 @@ def _running_sum(x: Any, axis: int) -> Any:
 
 
 def _reduce(
-    x: Any, axes: Sequence[int] | None, keep: bool, *, is_mean: bool, add: Callable[[Any], Any] | None = None
+    x: Any,
+    axes: Sequence[int] | None,
+    keep: bool,
+    *,
+    is_mean: bool,
+    lanes: int = LANES,
+    add: Callable[[Any], Any] | None = None,
 ) -> Any:
     dims = sorted(dim % x.ndim for dim in (axes or range(x.ndim)))
     kept = [dim for dim in range(x.ndim) if dim not in dims]
     flat = x.permute(*kept, *dims).reshape(*(x.shape[dim] for dim in kept), -1)
     is_inner = all(x.shape[dim] == 1 for dim in range(max(dims, default=0) + 1, x.ndim))
-    total = (add or partial(loop_sum, lanes=LANES if is_inner else 1))(flat)
+    total = (add or partial(loop_sum, lanes=lanes if is_inner else 1))(flat)
     result = total / flat.shape[-1] if is_mean else total
     return result.reshape([1 if dim in dims else x.shape[dim] for dim in range(x.ndim)]) if keep else result
 

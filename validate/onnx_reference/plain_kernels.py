@@ -79,6 +79,12 @@ def loop_sum(x: Array) -> Array:
     return found
 
 
+def chain_sum(x: Array) -> Array:
+    """Sum over the last axis with one accumulator, as ONNX Runtime does where it computes something of each number."""
+    found: Array = np.add.accumulate(x, axis=-1)[..., -1]
+    return found
+
+
 def product(a: Array, b: Array) -> Array | None:
     """Return ``a @ b`` added up term by term; None if that takes too long."""
     if a.ndim < 2 or b.ndim < 2 or a.size * b.shape[-1] > MOST_TERMS:
@@ -97,6 +103,7 @@ def _reduce(
     keepdims: int | None = None,
     noop_with_empty_axes: int | None = None,
     is_mean: bool = False,
+    add: Callable[[Array], Array] = loop_sum,
 ) -> Array | None:
     """Reduce over axes given as an attribute or, in later opsets, as an input."""
     chosen = [*(axes or ())] if given is None else given.tolist()
@@ -105,7 +112,7 @@ def _reduce(
     dims = sorted(int(dim) % x.ndim for dim in (chosen or range(x.ndim)))
     kept = [dim for dim in range(x.ndim) if dim not in dims]
     flat = x.transpose(*kept, *dims).reshape(*(x.shape[dim] for dim in kept), -1)
-    total = loop_sum(flat) / np.float32(flat.shape[-1] if is_mean else 1)
+    total = add(flat) / np.float32(flat.shape[-1] if is_mean else 1)
     if keepdims == 0:
         return total
     return total.reshape([1 if dim in dims else size for dim, size in enumerate(x.shape)])
@@ -113,6 +120,49 @@ def _reduce(
 
 def _mean(x: Array, given: Array | None = None, **attributes: Any) -> Array | None:
     return _reduce(x, given, **attributes, is_mean=True)
+
+
+def _reduced(
+    prepare: Callable[[Array], Array], finish: Callable[[Array], Array] = lambda total: total
+) -> Callable[..., Array | None]:
+    """Return a reduction that is a sum of what ``prepare`` makes of the numbers, and ``finish`` of the sum."""
+
+    def reduce(x: Array, given: Array | None = None, **attributes: Any) -> Array | None:
+        total = _reduce(prepare(x), given, **attributes, add=chain_sum)
+        return None if total is None else finish(total)
+
+    return reduce
+
+
+def _log_sum_exp(x: Array, given: Array | None = None, **attributes: Any) -> Array | None:
+    mean = _reduce(x, given, **{**attributes, "keepdims": 1})
+    if mean is None:
+        return None
+    dims = tuple(dim for dim in range(x.ndim) if mean.shape[dim] != x.shape[dim])
+    largest = x.max(axis=dims, keepdims=True)
+    total = _reduce(np.exp(x - largest), given, **attributes, add=chain_sum)
+    return None if total is None else np.log(total) + largest.reshape(total.shape)
+
+
+def _einsum(*given: Array, equation: str) -> Array | None:
+    """Add up an einsum's products in a loop; None for one that is too large, or with a diagonal or an ellipsis."""
+    terms, _, result = equation.replace(" ", "").partition("->")
+    names = terms.split(",")
+    sizes = {
+        letter: size
+        for name, value in zip(names, given, strict=True)
+        for letter, size in zip(name, value.shape, strict=False)
+    }
+    letters = result + "".join(letter for letter in sizes if letter not in result)
+    is_plain = "->" in equation and "." not in terms and all(len({*name}) == len(name) for name in names)
+    if not is_plain or math.prod(sizes.values()) > MOST_TERMS or letters == result:
+        return None
+    product: Any = 1
+    for name, value in zip(names, given, strict=True):
+        order = sorted(range(len(name)), key=lambda axis: letters.index(name[axis]))
+        shape = [sizes[letter] if letter in name else 1 for letter in letters]
+        product = product * value.transpose(order).reshape(shape)
+    return loop_sum(product.reshape(*(sizes[letter] for letter in result), -1))
 
 
 def _global_mean(x: Array) -> Array | None:
@@ -187,6 +237,12 @@ def _normalised(flat: Array, epsilon: float | None) -> Array:
 _PLAIN: dict[str, Callable[..., Any]] = {
     "ReduceSum": _reduce,
     "ReduceMean": _mean,
+    "ReduceL1": _reduced(np.abs),
+    "ReduceL2": _reduced(np.square, np.sqrt),
+    "ReduceSumSquare": _reduced(np.square),
+    "ReduceLogSum": _reduced(lambda x: x, np.log),
+    "ReduceLogSumExp": _log_sum_exp,
+    "Einsum": _einsum,
     "GlobalAveragePool": _global_mean,
     "MatMul": product,
     "Gemm": _gemm,
