@@ -60,7 +60,8 @@ def judge_case(
         if case.kind in STRESS_KINDS:
             found = [_excused(one, allowed, case, slices) for one in found]
         if slices is not None:
-            slices.add(reference, _settled(outputs, allowed), is_ordinary=case.kind not in STRESS_KINDS)
+            is_ordinary = case.kind not in STRESS_KINDS
+            slices.add(reference, _settled(outputs, allowed), is_ordinary=is_ordinary, floors=allowed.floors)
     found += _misdeclared(declared, case, reference)
     known: dict[str, Any] = {"sizes": sizes, "no_float64": reference.no_float64, "is_stress": case.kind in STRESS_KINDS}
     return tuple((case.name, replace(one, **known)) for one in found)

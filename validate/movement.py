@@ -164,7 +164,7 @@ def _distances(name: str, truth: Array, start: Array, reference: Reference, rows
     for axis in range(truth.ndim):
         others = tuple(other for other in range(truth.ndim) if other != axis or not axis)
         count = rows * truth[0].size / (truth.shape[axis] if axis else 1)
-        own = rounding(reference, name, truth, axis) if axis else np.array(whole)
+        own = rounding(reference.floors[name], truth, axis) if axis else np.array(whole)
         found.append(_Moved(count, squares.sum(axis=others), count * np.square(own)))
     return found
 

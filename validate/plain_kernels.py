@@ -118,7 +118,7 @@ def _reduce(
     dims = sorted(dim % x.ndim for dim in (axes or range(x.ndim)))
     kept = [dim for dim in range(x.ndim) if dim not in dims]
     flat = x.permute(*kept, *dims).reshape(*(x.shape[dim] for dim in kept), -1)
-    is_inner = all(x.shape[dim] == 1 for dim in range(max(dims, default=0) + 1, x.ndim))
+    is_inner = max(dims, default=0) == x.ndim - 1
     total = (add or partial(loop_sum, lanes=lanes if is_inner else 1))(flat)
     result = total / flat.shape[-1] if is_mean else total
     return result.reshape([1 if dim in dims else x.shape[dim] for dim in range(x.ndim)]) if keep else result

@@ -23,12 +23,14 @@ from ..core.sentences import first_names
 from .arrays import Array, Float64
 from .comparison import Comparison
 from .fills import shrunk
-from .metrics import PYTORCH, Reference, is_zero, largest_finite
+from .metrics import PYTORCH, Floor, Reference, is_zero, largest_finite
 
 # With fewer elements of a slice, two close values by chance look like a channel that does not vary. A graph in float32
 # is not judged where float32's own rounding comes near to what is allowed, which leaves less to chance.
 ENOUGH, ENOUGH_IN_FLOAT32 = 16, 4
 SHOWN = 6
+# A precision that takes as large a part of what a slice loses is too coarse for it.
+ALIKE = 0.5
 VARIATION = "variation"
 ORDINARY = "ordinary cases"
 
@@ -74,11 +76,13 @@ class Moments:
 
 @dataclass
 class _Axis:
-    """One axis of one output: moments of the truth and of the error, and float32's own squared error."""
+    """One axis of one output: moments of the truth and of the error, and the squared errors of float32 and of the
+    stage's precision by themselves."""
 
     truth: Moments
     error: Moments
     rounding: Float64
+    lower: Float64
 
     @property
     def own(self) -> Float64:
@@ -90,6 +94,7 @@ class _Axis:
         self.truth.add(other.truth)
         self.error.add(other.error)
         self.rounding = self.rounding + other.rounding
+        self.lower = self.lower + other.lower
 
 
 @dataclass
@@ -113,8 +118,18 @@ class Slices:
     _is_there: dict[str, bool] = field(default_factory=dict)
     _left_out: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, reference: Reference, outputs: Mapping[str, Any], *, is_ordinary: bool) -> None:
-        """Count one case; ``reference`` has the floors of float32. Outputs of a wrong shape or type are left out."""
+    def add(
+        self,
+        reference: Reference,
+        outputs: Mapping[str, Any],
+        *,
+        is_ordinary: bool,
+        floors: Mapping[str, Floor] | None = None,
+    ) -> None:
+        """Count one case; ``reference`` has the floors of float32, and ``floors`` are those of the precision.
+
+        Outputs of a wrong shape or type are left out.
+        """
         self.source = reference.source
         for name, truth in reference.outputs64.items():
             self._is_there[name] = self._is_there.get(name, False) or bool(truth.size)
@@ -126,7 +141,7 @@ class Slices:
                 self._note_largest(name, truth, reference)
             out = np.asarray(outputs.get(name))
             if is_ordinary and out.shape == truth.shape and out.dtype.kind == "f":
-                self._add_moments(name, out, truth, reference)
+                self._add_moments(name, out, truth, reference, (floors or reference.floors)[name])
 
     def _note_largest(self, name: str, truth: Array, reference: Reference) -> None:
         own, way = self._largest.get(name, (0.0, 0.0))
@@ -141,7 +156,7 @@ class Slices:
         longer[: shorter.size] |= shorter
         self._finite[name, axis] = longer
 
-    def _add_moments(self, name: str, out: Array, truth: Array, reference: Reference) -> None:
+    def _add_moments(self, name: str, out: Array, truth: Array, reference: Reference, floor: Floor) -> None:
         out, truth = shrunk(out, truth)
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.subtract(out, truth, dtype=np.float64)
@@ -154,7 +169,8 @@ class Slices:
                 reference.moments[name, axis] = known
             mine = Moments(*(np.where(counted, part, 0.0) for part in (known.count, known.mean, known.squares)))
             errors = Moments.of(np.where(np.isfinite(error), error, 0.0), axis, counted)
-            found = _Axis(mine, errors, mine.count * np.square(rounding(reference, name, truth, axis)))
+            single, lower = (rounding(one, truth, axis) for one in (reference.floors[name], floor))
+            found = _Axis(mine, errors, mine.count * np.square(single), mine.count * np.square(lower))
             before = self._axes.get((name, axis), found)
             if before is not found and before is not None:
                 if before.truth.count.shape == found.truth.count.shape:
@@ -213,10 +229,19 @@ class Slices:
         """Return one failed comparison for every output whose slices lose more of their variation than is allowed."""
         allowed = self.allowed(precision)
         return [
-            _lost(key, share, allowed[key], precision, self.source)
+            _lost(key, share, allowed[key], precision, self._own(key, share.size), self.source)
             for key, share in self.shares(precision).items()
             if (share > allowed[key]).any()
         ]
+
+    def _own(self, key: tuple[str, int], size: int) -> Float64:
+        """Return the share of each slice's variation that the precision may take by itself."""
+        axis = self._axes[key]
+        if axis is None:
+            return np.zeros(size)
+        varies = axis.truth.deviation > 0
+        lost = np.sqrt(axis.lower / np.maximum(axis.truth.count, 1.0))
+        return np.where(varies, lost / np.where(varies, axis.truth.deviation, 1.0), 0.0)
 
     def allowed(self, precision: Precision) -> dict[tuple[str, int], Float64]:
         """Return (output, axis) -> the share of its variation that each slice may lose."""
@@ -272,11 +297,11 @@ def _allowed(axis: _Axis, precision: Precision) -> Float64:
     return np.where(varies, np.minimum(share, roundings / np.where(varies, axis.truth.deviation, 1.0)), share)
 
 
-def rounding(reference: Reference, name: str, truth: Array, axis: int) -> Float64:
-    """Return the loss of float32 on each slice, as a root mean square; at least a rounding of the slice's own."""
+def rounding(floor: Floor, truth: Array, axis: int) -> Float64:
+    """Return the loss that a floor has on each slice, as a root mean square; at least a rounding of the slice's own."""
     finite = np.where(np.isfinite(truth), truth, 0.0)
     start = sum(truth.shape[1:axis])
-    channel = reference.floors[name].channel[start : start + truth.shape[axis]]
+    channel = floor.channel[start : start + truth.shape[axis]]
     scale = math.sqrt(float(np.square(finite).mean()))
     found = np.where(np.isfinite(channel), channel, 0.0) * scale
     others = tuple(other for other in range(truth.ndim) if other != axis)
@@ -293,7 +318,9 @@ def _finite_slices(truth: Array) -> dict[int, npt.NDArray[np.bool_]]:
     }
 
 
-def _lost(key: tuple[str, int], share: Float64, allowed: Float64, precision: Precision, source: str) -> Comparison:
+def _lost(
+    key: tuple[str, int], share: Float64, allowed: Float64, precision: Precision, own: Float64, source: str
+) -> Comparison:
     name, axis = key
     wrong, worst = np.flatnonzero(share > allowed), int(np.nanargmax(share / allowed))
     limit = float(allowed[worst])
@@ -303,6 +330,8 @@ def _lost(key: tuple[str, int], share: Float64, allowed: Float64, precision: Pre
         f"{listed(wrong)} of {share.size} along axis {axis} {lacks} what varies in {source}: {what} is "
         f"{share[worst]:.3g} of the slice's own deviation at index {worst}; the limit is {limit:.3g}"
     )
+    if precision is not FLOAT32 and own[worst] >= share[worst] * ALIKE:
+        detail += f", and {source}'s own {precision.words} loses {own[worst]:.3g} of it"
     ratio = float(share[worst] / limit * precision.limit)
     return Comparison(name, float(share[worst]), limit, ratio, VARIATION, (axis, worst), False, detail)
 

@@ -54,6 +54,10 @@ def test_a_sum_over_an_outer_axis_has_one_accumulator_for_each_result(dim: int, 
     with plain_kernels_mode():
         lost = (equal.mean(dim) * 785 - 1).abs().max().item() / 2**-24
     assert roundings / 5 < lost < 1.5 * roundings
+    # of each image's 4096 numbers, one axis behind them
+    images = torch.full((2, 4096, 1), 1 / 4096)
+    with plain_kernels_mode():
+        assert torch.equal(images.sum(1), images.squeeze(2).t().contiguous().sum(0).unsqueeze(1))
 
 
 WITH_SUMS: dict[str, Callable[[Tensor], Any]] = {
