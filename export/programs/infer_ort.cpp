@@ -1,9 +1,9 @@
-// Run a bundle's graph once in ONNX Runtime on a recorded input, and print how far it is from PyTorch.
+// Run a bundle's graph once in ONNX Runtime on a recorded input, and print how far it is from the truth.
 //
 //   infer_ort BUNDLE [GRAPH]      GRAPH is model.onnx if none is named
 //
 // Exit code 0, or 1 with one line if a file is not the one that the manifest lists, if the graph does not run, or if an
-// output has another shape than PyTorch's or is no number.
+// output has another shape than the truth's or is no number.
 
 #include <onnxruntime_cxx_api.h>
 
@@ -116,7 +116,7 @@ int run(const std::filesystem::path& folder, const std::string& graph) {
     bundle::Tensor output{outputs[at], name_of(about.GetElementType()), about.GetShape(), {}};
     const char* data = static_cast<const char*>(found[at].GetTensorRawData());
     output.data.assign(data, output.count() * bundle::bytes_of(output.dtype));
-    right = bundle::print_difference(output, recorded.expected[at]) && right;
+    right = bundle::print_difference(output, recorded.expected[at], recorded.truth) && right;
   }
   return right ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-// Run a bundle's TensorRT plan once on a recorded input, and print how far it is from PyTorch.
+// Run a bundle's TensorRT plan once on a recorded input, and print how far it is from the truth.
 //
 //   infer_trt BUNDLE PLAN         PLAN is a path in the bundle, as plans/sm90-trt10.9.0-fp16.plan
 //
@@ -160,7 +160,7 @@ int run(const std::filesystem::path& folder, const std::string& name) {
   bool right = true;
   for (std::size_t at = 0; at < outputs.size(); ++at) {
     outputs[at].data = buffers[recorded.inputs.size() + at]->get();
-    right = bundle::print_difference(outputs[at], recorded.expected[at]) && right;
+    right = bundle::print_difference(outputs[at], recorded.expected[at], recorded.truth) && right;
   }
   return right ? 0 : 1;
 }

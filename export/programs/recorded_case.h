@@ -232,9 +232,10 @@ class Tensors {
   Json header_;
 };
 
-// The inputs of the first recorded case, and what PyTorch computed of them in float64.
+// The inputs of the first recorded case, and what the truth gives of them in float64: PyTorch, or the file's own graph.
 struct Case {
   std::vector<Tensor> inputs, expected;
+  std::string truth;
 };
 
 inline Case read_case(const std::filesystem::path& folder) {
@@ -243,7 +244,9 @@ inline Case read_case(const std::filesystem::path& folder) {
   if (cases.empty()) throw std::runtime_error("the bundle has no recorded case");
   const std::string key = cases.front().at("key").text;
   const Tensors tensors(read_listed(folder, manifest, "reference.safetensors"));
+  const Json* const source = manifest.at("verdict").find("source");
   Case found;
+  found.truth = source != nullptr && source->text == "the graph" ? "the graph in float64" : "PyTorch";
   for (const Json& name : cases.front().at("inputs").items)
     found.inputs.push_back(tensors.at(key + "/input/", name.text));
   for (const Json& output : cases.front().at("outputs").items)
@@ -315,13 +318,13 @@ inline Tensor as_typed(const Tensor& tensor, const std::string& dtype) {
   return found;
 }
 
-// Print how far an output is from PyTorch. Returns false for another shape, and for a number that is none.
-inline bool print_difference(const Tensor& found, const Tensor& expected) {
+// Print how far an output is from the truth. Returns false for another shape, and for a number that is none.
+inline bool print_difference(const Tensor& found, const Tensor& expected, const std::string& truth) {
   std::cout << found.name << " [";
   for (std::size_t axis = 0; axis < found.shape.size(); ++axis) std::cout << (axis ? ", " : "") << found.shape[axis];
   std::cout << "] ";
   if (found.shape != expected.shape) {
-    std::cout << "has another shape than PyTorch's\n";
+    std::cout << "has another shape than from " << truth << "\n";
     return false;
   }
   double largest = 0;
@@ -331,7 +334,7 @@ inline bool print_difference(const Tensor& found, const Tensor& expected) {
     if (!(difference <= largest)) largest = difference;
     if (std::isnan(difference)) break;
   }
-  std::cout << "largest difference from PyTorch: " << largest << "\n";
+  std::cout << "largest difference from " << truth << ": " << largest << "\n";
   return std::isfinite(largest);
 }
 

@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import served_bundle
+from manifest_edits import edit
 from served_bundle import plan
 
 from attn2trt.engines.environment import ask_driver
@@ -166,6 +167,13 @@ def test_infer_ort_runs_a_recorded_case(infer_ort: Path, tmp_path: Path) -> None
         code, said = run(infer_ort, tmp_path / "b", *graph)
         assert (code, said.rpartition(" ")[0]) == (0, "y [2, 3, 4, 4] largest difference from PyTorch:")
         assert float(said.split()[-1]) < 1e-6
+
+
+@pytest.mark.slow
+def test_infer_ort_names_the_truth_of_a_file(infer_ort: Path, tmp_path: Path) -> None:
+    served_bundle.write(tmp_path / "b")
+    edit(tmp_path / "b", lambda manifest: manifest["verdict"].update(source="the graph"))
+    assert "largest difference from the graph in float64: " in run(infer_ort, tmp_path / "b")[1]
 
 
 @pytest.mark.slow
