@@ -56,6 +56,10 @@ class Formats:
                     "--format sarif=attn2trt.sarif"
                 )
             file = out_file(Path(path), force=False, option=f"--format {name}", example=f"{name}.out") if path else None
+            if file is not None and file.path in [other.path for _, other in self._files if other is not None]:
+                raise InputError(
+                    f"received --format {text}, a file that another --format is written to; give each its own"
+                )
             self._files.append((name, file))
         printed = [f"--format {name}" for name, file in self._files if file is None] + ["--json"] * as_json
         if len(printed) > 1:

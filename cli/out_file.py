@@ -6,6 +6,7 @@ verdict.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -15,16 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.bundle import open_bundle
 from ..core.destination import why_not_writable
-from ..errors import InputError, StorageError
+from ..core.manifest import MANIFEST
+from ..errors import Attn2trtError, InputError, StorageError
 from .output import strict
 
 log = logging.getLogger(__name__)
 TITLE = "attn2trt cost"  # of a plot
-# PNG's text chunk, the title in SVG's metadata, the generator of a page, and how JUnit, SARIF and Markdown begin
-FORMATS = (b'<testsuites name="attn2trt"', b'"name": "attn2trt"', b"<!-- attn2trt ", b"title=attn2trt ")
+# The commands that write a document. A bundle and a sweep have a command in theirs too, and are no such file.
+COMMANDS = ("attn2trt benchmark", TITLE)
 PAGE = '<meta name="generator" content="attn2trt report">'
-MARKS = (f"tEXtTitle\0{TITLE}".encode(), f"<dc:title>{TITLE}</dc:title>".encode(), PAGE.encode(), *FORMATS)
+BEGIN = 2048  # bytes, in which a page says what made it
+# How a verdict as Markdown and as JUnit begins
+FORMATS = (b"<!-- attn2trt ", b'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="attn2trt"')
+# How a picture begins, and where it has its title: PNG's text chunk, and SVG's metadata
+PLOTS = ((b"\x89PNG", f"tEXtTitle\0{TITLE}".encode()), (b"<?xml", f"<dc:title>{TITLE}</dc:title>".encode()))
 LARGEST_BYTES = 64 << 20  # a larger file is none of ours
 
 
@@ -76,6 +83,8 @@ class OutFile:
             self._refuse("a folder", "the name of a file")
         if mode is not None and not stat.S_ISREG(mode):
             self._refuse("a link, device, FIFO or socket", "a regular file or none")
+        if mode is not None and (bundle := _bundle_of(self.path)) is not None:
+            self._refuse(f"a file of the bundle {bundle.name}", "one that is no part of a bundle")
         if mode is not None and not self.force and not _is_ours(self.path):
             self._refuse("a file that this command did not write", "one that it did, or none, or --force")
         if why := why_not_writable(parent):
@@ -100,10 +109,31 @@ def _is_ours(path: Path) -> bool:
     if path.stat().st_size > LARGEST_BYTES:
         return False
     content = path.read_bytes()
-    if any(mark in content for mark in MARKS):
-        return True
+    line = content.partition(b"\n")[0]
+    return (
+        content.startswith(FORMATS)
+        or (line.startswith(b"::") and b"title=attn2trt " in line)  # annotations of GitHub
+        or (content.startswith(b"<!DOCTYPE html>") and PAGE.encode() in content[:BEGIN])
+        or any(content.startswith(begin) and title in content for begin, title in PLOTS)
+        or _is_document(content)
+    )
+
+
+def _is_document(content: bytes) -> bool:
+    """Return True for what ``benchmark`` or ``cost`` wrote, and for a verdict as SARIF."""
     try:
         document = json.loads(content)
-    except (ValueError, RecursionError):
+        is_sarif = "runs" in document and document["runs"][0]["tool"]["driver"]["name"] == "attn2trt"
+        return bool(is_sarif or document.get("command") in COMMANDS)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return False
-    return isinstance(document, dict) and str(document.get("command")).startswith("attn2trt ")
+
+
+def _bundle_of(path: Path) -> Path | None:
+    """Return the bundle that a file is part of: its manifest, or a file that this lists. None for any other file."""
+    for folder in path.parents[:2]:
+        with contextlib.suppress(Attn2trtError, OSError):
+            files = open_bundle(folder).manifest["files"]
+            if path.relative_to(folder).as_posix() in (MANIFEST, *files):
+                return folder
+    return None

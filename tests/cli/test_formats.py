@@ -48,6 +48,12 @@ def test_one_format_is_all_that_is_printed(command: str, name: str, code: int, f
     assert "┏" not in done.stdout
 
 
+def test_two_formats_in_one_file_are_refused_before_the_work() -> None:
+    done = run("deploy", "good", "--format", "junit=a.out", "--format", "sarif=./a.out")
+    assert (done.exit_code, done.stdout, Path("a.out").exists()) == (2, "", False)
+    assert "received --format sarif=./a.out, a file that another --format is written to" in done.stderr
+
+
 def test_files_are_written_beside_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
     Path("summary.md").write_text("before\n")

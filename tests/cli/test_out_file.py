@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import served_bundle
 from cli_run import run
 from odd_files import bind_socket, make_device
 
-from attn2trt.cli.out_file import TITLE, OutFile, out_file
+from attn2trt.cli.out_file import PAGE, TITLE, OutFile, out_file
 from attn2trt.errors import InputError
 
 OURS = json.dumps({"command": "attn2trt benchmark", "rows": []})
@@ -44,6 +45,13 @@ FILES = {
     "empty": "",
     "deep": "[" * 100_000,
     "about us": "the plot of attn2trt cost, and its Title",
+    "a sweep": '{"command": "attn2trt sweep", "jobs": []}',
+    "a command line": '{"command": "attn2trt benchmark se -o x.json"}',
+    "what is installed": '{"installed": [{"name": "attn2trt"}]}',
+    "notes with a verdict in them": "# My notes\n<!-- attn2trt se -->\n### attn2trt: se",
+    "a page about a page": f"<!DOCTYPE html><pre>{' ' * 3000}{PAGE}</pre>",
+    "a log": "built\n::error title=attn2trt se::FAILED",
+    "another analyser": '{"runs": [{"tool": {"driver": {"name": "other"}}}]}',
 }
 
 
@@ -73,6 +81,17 @@ def test_a_file_of_the_users_is_replaced_by_force_alone(kind: str, tmp_path: Pat
     placed(place, force=True).write_document({"command": "attn2trt benchmark"})
     assert json.loads(place.read_text()) == {"command": "attn2trt benchmark"}
     assert list(tmp_path.iterdir()) == [place]
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["bundle.json", "model.onnx", "plans/sm86-trt10.9.0-fp32.plan"])
+def test_a_file_of_a_bundle_is_never_replaced(name: str, force: bool, tmp_path: Path) -> None:
+    bundle = served_bundle.write(tmp_path / "b", plans=[served_bundle.plan()], command="attn2trt benchmark").path
+    before = (bundle / name).read_bytes()
+    with pytest.raises(InputError, match="a file of the bundle b; expected one that is no part of a bundle"):
+        placed(bundle / name, force=force)
+    assert (bundle / name).read_bytes() == before
+    placed(bundle / "latency.json")
 
 
 def test_a_document_of_ours_is_replaced(tmp_path: Path) -> None:
