@@ -30,7 +30,7 @@ from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.own_module import from_module
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.comparison import compare
-from attn2trt.validate.half_precision import NAMES_OF, Half
+from attn2trt.validate.half_precision import _TAG, NAMES_OF, Half, mark_inputs
 from attn2trt.validate.metrics import Floor
 from attn2trt.validate.recorded import recorded_cases
 from attn2trt.validate.reference import references
@@ -115,6 +115,46 @@ def test_what_is_written_loses_as_much_as_any_result(
         torch.manual_seed(0)
         found.append(floors(Function(one), Half("fp16")).l2)
     assert found[0] == found[1]
+
+
+WRITTEN_OUT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "softplus": F.softplus,
+    "softplus-beta": lambda x: F.softplus(x, beta=2),
+    "expm1": torch.expm1,
+    "log1p": lambda x: torch.log1p(x.abs()),
+    "logsigmoid": F.logsigmoid,
+    "logsumexp": lambda x: x.logsumexp(1),
+    "nansum": lambda x: torch.nansum(x, 1),
+    "normalize": F.normalize,
+    "std_mean": lambda x: torch.std_mean(x, (2, 3))[0],
+    "exp2": torch.exp2,
+    "prod": lambda x: x.prod(1),
+}
+
+
+class Each(nn.Module):
+    """Each of the functions, and arithmetic behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(function(self.gate(x)) * 3 for function in WRITTEN_OUT.values())
+
+
+def test_an_operator_gives_the_type_that_the_graph_has_behind_it(tmp_path: Path) -> None:
+    """What several operators of the graph compute is in its type, or the floor lacks roundings that the graph has."""
+    x, module = torch.randn(2, 4, 8, 8), Each().eval()
+    attn2trt.export_bundle(module, x, out=tmp_path / "each", dynamic="none", precision="fp32,fp16")
+    graph = onnx.load(str(tmp_path / "each/model.fp16.onnx")).graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    in_graph = ["low" if made_by[value.name] == "Cast" else "float32" for value in graph.output]
+    mark_inputs([x])
+    with torch.no_grad(), Half("fp16").mode(module, str, 0):
+        in_pytorch = [getattr(output, _TAG) for output in module(x)]
+    assert dict(zip(WRITTEN_OUT, in_pytorch, strict=True)) == dict(zip(WRITTEN_OUT, in_graph, strict=True))
+    assert {*in_graph} == {"low", "float32"}
 
 
 def test_modules_kept_in_float32_lose_nothing() -> None:
