@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -14,12 +15,15 @@ import click
 
 from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
-from ..core.command_line import CommandLine
+from ..core.command_line import CommandLine, quoted
+from ..core.dimension import Dim
 from ..core.extend import changing, extend
 from ..core.file_hashes import require_unchanged
 from ..core.input_path import require_readable
 from ..core.manifest import REFERENCE, REPORT
 from ..core.progress import Remark
+from ..core.tensor_spec import optima
+from ..engines.tensorrt.flavours import FLAVOURS
 from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
 from ..report.bundle_view import BENCHMARK, COST, PREDICTIONS, VALIDATED
 from ..validate.place import Boundary
@@ -229,12 +233,57 @@ def _document(bundle: Bundle, file: Path) -> tuple[str, Mapping[str, Any]]:
         raise InputError(f"received --add {file}, a document of {command or 'no command'}; {expected}")
     if document.get("target") != bundle.name:
         raise InputError(
-            f"received --add {file}, which is about {document.get('target')}; expected {bundle.name}; run {command} "
-            f"{bundle.name} -o {file}"
+            f"received --add {file}, which is about {document.get('target')}; expected {bundle.name}; run "
+            f"{_again(bundle, document, file)}"
         )
     if document.get("reference") not in (None, "", bundle.reference_hash):
         raise InputError(
             f"received --add {file}, which was measured on another bundle of {bundle.name}, of other weights or cases; "
-            f"run {command} {bundle.path} -o {file}"
+            f"run {_again(bundle, document, file)}"
+        )
+    if shape := _other_shape(bundle, document):
+        raise InputError(
+            f"received --add {file}, which was measured with {shape}; expected inputs of the bundle, "
+            f"{', '.join(map(str, bundle.inputs))}; run {_again(bundle, document, file)}"
         )
     return DOCUMENTS[command], document
+
+
+def _again(bundle: Bundle, document: Mapping[str, Any], file: Path) -> str:
+    """Return the command line that measures what a document is about on this bundle. ``cost`` takes one for a plan."""
+    command, runtime = str(document["command"]), document.get("runtime")
+    place, to = quoted(bundle.path), f"-o {quoted(file)}"
+    if DOCUMENTS[command] == BENCHMARK:
+        return f"{command} {place} {to}"
+    if runtime in FLAVOURS:
+        return f"{command} {place} --runtime {runtime} {to}"
+    sizes = optima(bundle.axes)
+    shapes = ",".join(f"{spec.name}={'x'.join(map(str, spec.resolve(sizes)))}" for spec in bundle.inputs)
+    return f"{command} {shlex.quote(bundle.name)} --shape {shlex.quote(shapes)} {to}"
+
+
+def _other_shape(bundle: Bundle, document: Mapping[str, Any]) -> str:
+    """Return the inputs that a document was measured with if they are none of the bundle's; "" if they may be.
+
+    A document about a TARGET names no bundle: one of the same name may have been built for other sizes.
+    """
+    specs = {spec.name: spec for spec in bundle.inputs}
+    batches = document.get("batches")
+    timed = batches if isinstance(batches, list) else [document]
+    for inputs in (entry.get("inputs") for entry in timed if isinstance(entry, Mapping)):
+        if not isinstance(inputs, Mapping) or not all(isinstance(shape, list) for shape in inputs.values()):
+            continue  # the page says what it cannot read
+        right = inputs.keys() == specs.keys() and all(
+            _holds(bundle, specs[name].shape, shape) for name, shape in inputs.items()
+        )
+        if not right:
+            return ", ".join(f"{name}={'x'.join(map(str, shape))}" for name, shape in inputs.items())
+    return ""
+
+
+def _holds(bundle: Bundle, dims: Sequence[Dim], sizes: Sequence[Any]) -> bool:
+    """Tell whether these sizes are inside of a shape's ranges; what is tied to other axes may be any."""
+    return len(dims) == len(sizes) and all(
+        size == dim if isinstance(dim, int) else dim not in bundle.axes or size in bundle.axes[dim].sizes
+        for dim, size in zip(dims, sizes, strict=True)
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import page_sample
 import pytest
+import served_bundle
 from manifest_edits import edit
 from small_bundle import write
 
@@ -52,7 +53,8 @@ def test_the_page_is_listed_with_its_hash(place: Path) -> None:
 
 
 def test_a_document_of_a_command_becomes_part_of_the_bundle(place: Path, tmp_path: Path) -> None:
-    for name, document in {"cost": page_sample.cost(), "benchmark": page_sample.benchmark()}.items():
+    cost = {**page_sample.cost(), "inputs": {"x": [2, 3]}}
+    for name, document in {"cost": cost, "benchmark": page_sample.benchmark()}.items():
         file = tmp_path / f"{name}.json"
         file.write_text(json.dumps(document))
         assert report_bundle(place, add=[file]).manifest[name] == json.loads(json.dumps(document))
@@ -63,13 +65,38 @@ def test_a_document_of_a_command_becomes_part_of_the_bundle(place: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("shape", "is_taken"), [([2, 3, 4, 4], True), ([8, 3, 6, 4], True), ([9, 3, 4, 4], False), ([2, 64, 28, 28], False)]
+)
+def test_a_document_of_other_sizes_is_refused(shape: list[int], is_taken: bool, tmp_path: Path) -> None:
+    bundle = served_bundle.write(tmp_path / "b")
+    document = {**page_sample.benchmark(), "target": "twice", "batches": [{"batch": shape[0], "inputs": {"x": shape}}]}
+    (tmp_path / "times.json").write_text(json.dumps(document))
+    if is_taken:
+        report_bundle(bundle, add=[tmp_path / "times.json"])
+        return
+    sizes = "x".join(map(str, shape))
+    words = (
+        rf"with x={sizes}; expected inputs of the bundle, x: float32\[batch, 3, height, 4\]; run attn2trt benchmark "
+    )
+    with pytest.raises(InputError, match=words):
+        report_bundle(bundle, add=[tmp_path / "times.json"])
+
+
+@pytest.mark.parametrize(
     ("text", "wrong"),
     [
         ("no JSON", "no JSON.*expected what attn2trt cost or attn2trt benchmark writes"),
         ("[1]", "a document of no command"),
         ('{"command": "attn2trt show"}', "a document of attn2trt show"),
-        ('{"command": "attn2trt cost", "target": "other"}', "about other; expected mine; run attn2trt cost mine"),
+        (
+            '{"command": "attn2trt cost", "target": "other"}',
+            "about other; expected mine; run attn2trt cost mine --shape x=2x3 -o ",
+        ),
         ('{"command": "attn2trt cost", "target": "mine", "reference": "0"}', "measured on another bundle of mine"),
+        (
+            '{"command": "attn2trt cost", "target": "mine", "reference": "0", "runtime": "tensorrt"}',
+            "run attn2trt cost .*mine --runtime tensorrt -o ",
+        ),
         ('{"command": "attn2trt cost", "target": "mine"}', "'cost' cannot be read"),
     ],
 )
