@@ -185,6 +185,14 @@ class Verdict:
     def first_failure(self) -> StageResult | None:
         return next((stage for stage in self.stages if stage.status == FAILED), None)
 
+    @property
+    def why_unjudged(self) -> str:
+        """The reason if no stage passed, or one that ran could not be compared whole; "" if there is none."""
+        left = [stage for stage in self.stages if stage.is_incomplete]
+        if not left and any(stage.has_passed for stage in self.stages):
+            return ""
+        return next((stage.why for stage in (*left, *self.stages) if stage.why), "no stage ran it")
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for a JSON file; numbers that JSON has no word for are strings ("inf", "nan")."""
         return {

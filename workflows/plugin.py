@@ -172,6 +172,8 @@ def _write_graph(gated: _Gated, folder: Path, report: Progress) -> PluginGraph:
         verdict = _judged(gated.bundle, gated.precision, work / gated.file)
     if verdict.first_failure is not None:
         raise CheckFailed(f"the graph with the plugin's nodes computes something else: {verdict.first_failure.why}")
+    if why := verdict.why_unjudged:
+        raise CheckFailed(f"the graph with the plugin's nodes was not judged: {why}; deploy the target again")
     return PluginGraph(gated.file, gated.precision, gated.gates, verdict)
 
 

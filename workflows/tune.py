@@ -103,6 +103,8 @@ def _tuned(
         verdict = Verdict(tuple(_judged(bundle, files[0])), source=source)
         if verdict.first_failure is not None:
             raise CheckFailed(f"the tuned graph failed its verdict and was not kept: {verdict.first_failure.why}")
+        if why := verdict.why_unjudged:
+            raise CheckFailed(f"the tuned graph was not judged and was not kept: {why}; deploy the target again")
         return TunedBundle(_added(bundle, files, tuning, verdict, progress), tuning, verdict)
     finally:
         shutil.rmtree(work, ignore_errors=True)

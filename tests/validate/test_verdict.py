@@ -15,12 +15,15 @@ from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.errors import InputError
 from attn2trt.validate.case_judgement import judge_case
 from attn2trt.validate.cases import Case, Feeds
+from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.metrics import Floor, Reference, measure
 from attn2trt.validate.stages.judge import Loaded, StageJudge, judge, judge_stages
 from attn2trt.validate.stages.stage import LAYERS, Stage
 from attn2trt.validate.verdict import OWN_LEVELS, OWN_PICKS, StageResult, Verdict, built, not_checked
 
 ORT, TENSORRT = Stage("onnxruntime cpu"), Stage("tensorrt", "")
+LAYERED = Stage("tensorrt", "fp32", LAYERS)
+PASSED = Comparison("y", 0.0, 1e-7, 0.0, "l2", (0,), True, "")
 X = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
 
 
@@ -32,6 +35,23 @@ def pair(name: str = "traced") -> tuple[Case, Reference]:
 
 def healthy(feeds: Feeds) -> Feeds:
     return {"y": feeds["x"] * np.float32(2)}
+
+
+@pytest.mark.parametrize(
+    ("stages", "why"),
+    [
+        ((), "no stage ran it"),
+        ((not_checked(ORT, "no kernel"),), "no kernel"),
+        ((StageResult(ORT, "passed", ""), not_checked(TENSORRT, "not here")), ""),
+        ((StageResult(ORT, "passed against float32", ""),), ""),
+        (
+            (StageResult(ORT, "passed", ""), StageResult(LAYERED, "not checked", "no slice", (("a", PASSED),))),
+            "no slice",
+        ),
+    ],
+)
+def test_what_was_not_judged_says_why(stages: tuple[StageResult, ...], why: str) -> None:
+    assert Verdict(stages).why_unjudged == why
 
 
 def test_a_healthy_runtime_passes() -> None:

@@ -15,6 +15,8 @@ from attn2trt.core.file_hashes import sha256
 from attn2trt.engines.tensorrt.plugin import build
 from attn2trt.engines.tensorrt.plugin.build import NOT_RUN, SOURCES
 from attn2trt.errors import CheckFailed, InputError
+from attn2trt.validate.stages.stage import Stage
+from attn2trt.validate.verdict import not_checked
 from attn2trt.workflows.plugin import compile_plugin
 
 # y = x · 1 + x, the gate being open: what the bundle recorded of y = 2 x
@@ -129,6 +131,17 @@ def test_a_bundles_graph_with_the_plugins_node_is_judged_without_it(
 def test_a_bundle_that_lacks_cases_leaves_nothing(tmp_path: Path, cuda: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = gated(monkeypatch, tmp_path / "bundle", is_whole=False)
     with pytest.raises(CheckFailed, match=r"has not recorded the cases traced, .*deploy the target again"):
+        compile_plugin(tmp_path / "out", trt_include=write_headers(tmp_path / "include"), cuda=cuda, bundle=bundle)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_graph_that_could_not_be_judged_leaves_nothing(
+    tmp_path: Path, cuda: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = gated(monkeypatch, tmp_path / "bundle")
+    unjudged = not_checked(Stage("onnxruntime"), "it has no such kernel")
+    monkeypatch.setattr("attn2trt.workflows.plugin.judge_graph_for_plan", lambda *_: [unjudged])
+    with pytest.raises(CheckFailed, match="the graph with the plugin's nodes was not judged: it has no such kernel; "):
         compile_plugin(tmp_path / "out", trt_include=write_headers(tmp_path / "include"), cuda=cuda, bundle=bundle)
     assert not (tmp_path / "out").exists()
 

@@ -32,6 +32,8 @@ from attn2trt.engines.timing.trials import Tuning
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export.rewrites import one_image, pooled_mean, row_column_gates
 from attn2trt.export.rewrites.rewrite import Writer
+from attn2trt.validate.stages.stage import Stage
+from attn2trt.validate.verdict import not_checked
 from attn2trt.workflows import benchmark as benchmarking
 from attn2trt.workflows import tune as tuning
 from attn2trt.workflows import tune_search as tuner
@@ -489,6 +491,17 @@ def test_no_rewrite_is_blamed_for_a_graph_that_is_wrong_as_it_is(
     monkeypatch.setattr(tuner, "wrong_output", lambda *_, **__: "1e7 times PyTorch's own rounding")
     with pytest.raises(CheckFailed, match=r"the graph as it is computes something else.*run attn2trt validate"):
         tuning.tune_bundle(bundle, threads=1)
+
+
+def test_a_graph_that_could_not_be_judged_is_not_kept(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(tuning, "_judged", lambda *_: [not_checked(Stage("onnxruntime cpu"), "no case was recorded")])
+    before = files(bundle)
+    with pytest.raises(CheckFailed, match="the tuned graph was not judged and was not kept: no case was recorded; "):
+        tuning.tune_bundle(bundle, threads=1)
+    assert files(bundle) == before
 
 
 def test_a_graph_that_fails_at_other_sizes_is_not_kept(
