@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 
 import pytest
@@ -215,6 +216,22 @@ def test_a_network_with_few_positions_is_scaled_by_enough_images():
     model = build("efficientvit_m0", shapes=["2x3x96x96"])
     with torch.no_grad():
         assert model(images((8, 3, 96, 96))).abs().max() < 200  # above 1000 if two images scale it
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        0,  # chaotic when eight images scaled it
+        7,  # chaotic, though it makes as much of other images as of the two that scaled it
+    ],
+)
+def test_a_network_of_many_attentions_keeps_float32s_digits(seed: int) -> None:
+    model = build("efficientvit_m0", shapes=["2x3x96x96"], seed=seed)
+    seen = images((24, 3, 96, 96), seed=1)
+    with torch.no_grad():
+        single, truth = model(seen), copy.deepcopy(model).double()(seen.double())
+    lost = (single - truth).norm(dim=1) / truth.norm(dim=1)
+    assert lost.max() < 1e-3, lost  # of which no graph can be told from a wrong one
 
 
 class Joint(nn.Module):
