@@ -25,6 +25,9 @@ from torch.nn import functional as F
 from . import antialiased
 from .calls import Arguments, Rewrite, Size, arange, is_symbolic, sizes_of
 
+# TensorRT refuses a window of more pixels.
+MOST_IN_WINDOW = 100_000
+
 
 def _edges(size: Size, bins: Size, x: Tensor) -> tuple[Tensor, Tensor]:
     """First and one-past-last element of every bin, both of shape (bins,)."""
@@ -135,13 +138,31 @@ def _rewrite_window(reduce: Callable[..., Tensor], spatial: int, call: Arguments
     kernel = call["kernel_size"]
     stride = call.get("stride")
     stride = kernel if stride is None or stride == [] else stride
-    if not is_symbolic(kernel) and not is_symbolic(stride):
-        return None
-    plain = {"padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False, "divisor_override": None}
+    plain = {"padding": 0, "dilation": 1, "return_indices": False, "divisor_override": None}
     for name, value in plain.items():
         if any(given != value for given in sizes_of(call.get(name, value), 1)):
             return None
+    if call.get("ceil_mode"):
+        x, dims = call["input"], tuple(range(-spatial, 0))
+        return reduce(x, dim=dims, keepdim=True) if _is_larger(x, kernel, stride, spatial) else None
+    if not is_symbolic(kernel) and not is_symbolic(stride):
+        return None
     return windows(call["input"], kernel, stride, spatial, reduce)
+
+
+def _is_larger(x: Tensor, kernel: Any, stride: Any, spatial: int) -> bool:
+    """Return True if there is one window, which is cut off at the end of the image, as in EfficientNet of transformers.
+
+    TensorRT takes no window of so many pixels: sizes up to it are all that a graph with one would be built for.
+    """
+    kernels, steps = sizes_of(kernel, spatial), sizes_of(stride, spatial)
+    is_refused = not is_symbolic(kernel) and math.prod(kernels) > MOST_IN_WINDOW
+    bounds = [
+        bound
+        for k, step, size in zip(kernels, steps, x.shape[-spatial:], strict=True)
+        for bound in (k >= size, size + step > k)
+    ]
+    return all(map(statically_known_true, bounds)) or (is_refused and all(map(bool, bounds)))
 
 
 def _rewrite_average(spatial: int, call: Arguments) -> Tensor | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -59,6 +60,8 @@ CALLS = {
     ),
     "maximum over x.shape[2:]": lambda x: F.max_pool2d(x, x.shape[2:]),
     "average by a divisor of one's own": lambda x: F.avg_pool2d(x, (3, 2), 2, 1, divisor_override=5),
+    "average over a window that ends behind the image": lambda x: F.avg_pool2d(x, 400, ceil_mode=True),
+    "maximum over a window that ends behind the image": lambda x: F.max_pool2d(x, 400, ceil_mode=True),
     "split in three of the height": lambda x: torch.cat(torch.tensor_split(x, 3, 2)[::-1], 2),
     "split in five of the width": lambda x: torch.cat(x.tensor_split(sections=5, dim=-1)[1:], -1),
     "1-d over a flattened map": lambda x: F.adaptive_avg_pool1d(x.flatten(2), 5),
@@ -75,3 +78,8 @@ def test_exported_graph_holds_at_sizes_that_were_not_traced(name: str, tmp_path:
     for shape in [(2, 3, 12, 14), (1, 3, 6, 6), (3, 3, 31, 17), (4, 3, 40, 7)]:
         x = torch.randn(shape)
         np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], module(x).numpy(), rtol=1e-5, atol=1e-6)
+    assert not [node for node in onnx.load(tmp_path / "pool.onnx").graph.node if 400 in sizes_of_window(node)]
+
+
+def sizes_of_window(node: onnx.NodeProto) -> list[int]:
+    return [size for attribute in node.attribute if attribute.name == "kernel_shape" for size in attribute.ints]
