@@ -88,6 +88,7 @@ ADVICE = (
         "quantise again with zeros of 0 (ActivationSymmetric=True, WeightSymmetric=True and signed types in "
         "onnxruntime.quantization)",
     ),
+    (r"maxKernelDimsProduct", "pool by a smaller window, or by mean((2, 3)) or amax((2, 3)) if the whole map is meant"),
     (r"only .* (?:is|are) supported", "keep it in float32 with --keep-fp32, or replace that operation"),
     (r"could not infer output types", "keep it in float32 with --keep-fp32"),
     (r"cannot compile for target", "leave that compute capability out in --for"),

@@ -190,6 +190,12 @@ def test_an_order_survives_its_way_to_the_child() -> None:
             "; quantise again with zeros of 0",
         ),
         (
+            NodeError(
+                3, "p", "AveragePool", "(condition: volume(windowSize) < maxKernelDimsProduct((windowSize).nbDims)"
+            ),
+            "; pool by a smaller window, or by mean((2, 3))",
+        ),
+        (
             NodeError(3, "z", "NonZero", "NonZero plugin creator version 1 was not found in plugin registry."),
             "; replace that operation in the module, or use a newer TensorRT",
         ),
@@ -200,6 +206,7 @@ def test_an_order_survives_its_way_to_the_child() -> None:
         "by index",
         "a bias of integers",
         "a zero",
+        "a window",
         "a plugin that is not there",
         "written out at a lower opset",
     ],
