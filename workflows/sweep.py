@@ -139,7 +139,7 @@ def sweep(
     """
     asked = read_file(Path(file)) if isinstance(file, str | Path) else parse(file, "the sweep")
     folder = _folder(file, out)
-    _check_arguments(jobs=jobs, ray=ray, shared=shared, retries=retries)
+    _check_arguments(jobs=jobs, ray=ray, shared=shared, retries=retries, patience=patience)
     with CommandWorker() as worker:
         everything = _jobs(asked, worker)
         by_name = {job.name: job for job in everything}
@@ -171,11 +171,13 @@ def _folder(file: Path | str | Mapping[str, Any], out: Path | str | None) -> Pat
     return Path(stem)
 
 
-def _check_arguments(*, jobs: int | None, ray: str | None, shared: bool, retries: int) -> None:
+def _check_arguments(*, jobs: int | None, ray: str | None, shared: bool, retries: int, patience: float) -> None:
     if jobs is not None and jobs < 1:
         raise InputError(f"received {jobs} jobs at a time; expected 1 or more; correct jobs")
     if retries < 0:
         raise InputError(f"received {retries} retries; expected 0 or more; correct retries")
+    if not 0 <= patience < float("inf"):
+        raise InputError(f"received a patience of {patience} seconds; expected 0 or more; correct patience")
     if ray is not None and jobs is not None:
         raise InputError(
             "received --jobs with --ray; expected one of them: on a cluster the CPUs of the nodes count; leave --jobs "

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
@@ -18,7 +18,7 @@ from ..engines.triton.config import PLATFORMS, Serving, make_config, model_name
 from ..engines.triton.folder import write_model
 from ..engines.triton.library import import_model_config
 from ..engines.triton.repository import check_place, repository
-from ..engines.triton.source import AUTO, Source, choose_sources
+from ..engines.triton.source import AUTO, BACKENDS, Source, choose_sources
 from ..engines.triton.warmup import Request, requests
 from ..errors import CheckFailed, InputError
 from ..validate.verdict import Verdict
@@ -118,6 +118,7 @@ def write_triton_repository(
         MissingRequirement: Triton's client library is not installed.
     """
     report = progress or silent
+    _require_known(layout, backend, precisions)
     opened, destination, chosen = open_bundle(bundle), Path(out), serving or Serving()
     report("checking hashes")
     require_unchanged(opened)
@@ -136,6 +137,15 @@ def write_triton_repository(
             config = make_config(model.name, opened, model.sources, model.batching, chosen, sent)
             write_model(folder / model.name, opened, model.sources, config, sent, labels)
     return ServedBundle(destination, tuple(models), tuple(left_out), opened.passed)
+
+
+def _require_known(layout: str, backend: str, precisions: Sequence[str] | None) -> None:
+    """Raise InputError for a choice that is none; a name that is not known would be taken for another one."""
+    for name, value, known in (("layout", layout, get_args(Layout)), ("backend", backend, BACKENDS)):
+        if value not in known:
+            raise InputError(f"received {name}={value!r}; expected {', '.join(known)}; choose one")
+    if precisions is not None and not precisions:
+        raise InputError("received no precisions; expected one or more, or None for all of the bundle's; name them")
 
 
 def _grouped(name: str, sources: Sequence[Source], layout: Layout) -> dict[str, list[Source]]:

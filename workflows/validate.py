@@ -9,11 +9,13 @@ from functools import partial
 from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.file_hashes import require_unchanged
+from ..core.precision import PRECISIONS
 from ..core.progress import Progress, StageTimes, silent
 from ..core.steady import steady
 from ..engines.triton.address import SECONDS, parse_address
 from ..engines.triton.client import TritonClient
 from ..engines.triton.served import ServedVersion, find_served
+from ..errors import InputError
 from ..validate.cases import check_sizes
 from ..validate.missing_cases import missing_cases
 from ..validate.recorded import recorded_cases
@@ -129,6 +131,7 @@ def validate_server(
         MissingRequirement: There is no server, or Triton's client library is not installed.
     """
     address = parse_address(server)
+    _require_sense(version or address.version, precision, seconds)
     report = progress or silent
     opened = open_bundle(bundle)
     report("checking hashes")
@@ -149,3 +152,13 @@ def validate_server(
             found_of = judge_served(client, opened, served, pairs, max_error=max_error)
             stages += (with_unrecorded(opened, stage, missing) for stage in found_of)
     return ServerVerdict(Verdict(tuple(stages), allows_float32=allow_float32_truth), name, tuple(found))
+
+
+def _require_sense(version: str, precision: str | None, seconds: float) -> None:
+    """Raise InputError for what no server can be asked for, before one is asked."""
+    if version and not (version.isascii() and version.isdigit()):
+        raise InputError(f"received version {version!r}; expected a number, as 1; correct it")
+    if precision is not None and precision not in PRECISIONS:
+        raise InputError(f"received precision {precision!r}; expected {', '.join(PRECISIONS)}; correct it")
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"received a time limit of {seconds} s; expected more than 0; correct it")

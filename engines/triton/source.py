@@ -16,6 +16,7 @@ from ..tensorrt.profiles import Profile
 
 Backend = Literal["tensorrt", "onnxruntime", "python"]
 AUTO = "auto"
+BACKENDS = (AUTO, "tensorrt", "onnxruntime", "python")
 PLAN, GRAPH, PROGRAM = "model.plan", "model.onnx", "model.py"
 
 
@@ -64,7 +65,7 @@ def choose_sources(
                 f"received --precision {name}; expected one that the bundle holds: {', '.join(bundle.graphs)}; "
                 f"deploy the target with --precision fp32,{name}"
             )
-    wanted = list(bundle.graphs) if precisions is None else list(precisions)
+    wanted = list(bundle.graphs) if precisions is None else [*dict.fromkeys(precisions)]
     plans, left_out = _usable_plans(bundle, wanted, tensorrt) if backend in (AUTO, "tensorrt") else ([], [])
     found: list[Source] = []
     for precision in wanted:

@@ -283,6 +283,9 @@ def test_a_precision_without_a_plan_or_a_graph_of_its_own_is_left_out(tmp_path: 
         ),
         ({}, {"precisions": ("fp16",)}, "received --precision fp16; expected one that the bundle holds: fp32"),
         ({}, {"name": "../x"}, "received --name ../x; expected letters, digits"),
+        ({}, {"layout": "x"}, "received layout='x'; expected names, versions; choose one"),
+        ({}, {"backend": "x"}, "received backend='x'; expected auto, tensorrt, onnxruntime, python; choose one"),
+        ({}, {"precisions": []}, "received no precisions; expected one or more, or None"),
         ({"plans": [plan(), plan(tensorrt="8.6.0")]}, {}, "plans of TensorRT 10.9.0, 8.6.0, .* with --tensorrt"),
         ({"plans": [plan(), plan("8.9", batches=((1, 1, 4),))]}, {}, "have other profiles"),
         (
@@ -451,3 +454,8 @@ def test_the_bundle_itself_is_not_changed(tmp_path: Path) -> None:
     before = tree(tmp_path / "b")
     write_triton_repository(open_bundle(tmp_path / "b"), tmp_path / "models")
     assert tree(tmp_path / "b") == before
+
+
+def test_a_precision_that_is_named_twice_is_one_version(tmp_path: Path) -> None:
+    found, _ = written(tmp_path, precisions=["fp32", "fp32"], layout="versions")
+    assert [one.to_json()["versions"] for one in found.models] == [{"1": "fp32"}]

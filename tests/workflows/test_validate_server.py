@@ -276,6 +276,20 @@ def test_cases_outside_of_what_is_served_are_not_sent(bundle: Bundle, protocol: 
     assert "no recorded case lies inside of what twice takes" in whys(found)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"version": "x"}, "received version 'x'; expected a number"),
+        ({"precision": "fp99"}, "received precision 'fp99'; expected fp32, "),
+        ({"seconds": 0.0}, "received a time limit of 0.0 s"),
+        ({"seconds": float("nan")}, "received a time limit of nan s"),
+    ],
+)
+def test_what_no_server_can_be_asked_for(bundle: Bundle, protocol: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        validate_server(bundle, f"{protocol}://localhost:1", **options)
+
+
 def test_nobody_listens(bundle: Bundle, protocol: str) -> None:
     with kserve_server.SERVED[protocol](Server({})) as address:
         pass

@@ -149,7 +149,7 @@ class _Parser:
         for key in table:
             if key not in keys:
                 place = f" under {where}" if where else ""
-                fix = nearest(key, keys, "correct or remove it")
+                fix = nearest(str(key), keys, "correct or remove it")
                 self._refuse(f"the key {key!r}{place}", f"one of {', '.join(keys)}", fix)
 
     def _table(self, value: Any, where: str) -> Mapping[str, Any]:

@@ -75,6 +75,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"targets": ["a b", "a-b"]},
         r"the targets 'a b' and 'a-b' in mine.toml; expected names that give different folders",
     ),
+    ({1: 2}, r"the key 1 in mine.toml; expected one of"),  # type: ignore[dict-item]
     (
         {"target": ["se"]},
         r"the key 'target' in mine.toml; expected one of .*did you mean targets\?",

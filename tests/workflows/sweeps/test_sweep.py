@@ -290,6 +290,8 @@ def test_a_need_that_this_machine_does_not_meet_is_missing(stand_in: Path) -> No
     [
         ({"jobs": 0}, "received 0 jobs at a time"),
         ({"retries": -1}, "received -1 retries"),
+        ({"patience": -1.0}, "received a patience of -1.0 seconds"),
+        ({"patience": float("nan")}, "received a patience of nan seconds"),
         ({"ray": "auto", "jobs": 2}, "received --jobs with --ray"),
         ({"shared": True}, "received --shared without --ray"),
         ({"out": None}, "a sweep as a dict without out"),
