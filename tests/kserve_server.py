@@ -51,6 +51,7 @@ class Server:
     byte_seconds: float = 0.0
     dies_after: int = 10**9
     has_index: bool = True
+    name: str = "pretended"
     asked: list[Arrays] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -89,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/v2":
-            return self._json({"name": "pretended", "version": "1", "extensions": []})
+            return self._json({"name": self.served.name, "version": "1", "extensions": []})
         name, model, what = self._asked()
         if model is None:
             return self._json({"error": "Request for unknown model"}, 404)
@@ -200,7 +201,7 @@ def _add_servicer(server: Server, listening: Any) -> None:
             return server.find(name, version) or context.abort(grpc.StatusCode.NOT_FOUND, "Request for unknown model")
 
         def ServerMetadata(self, request: Any, context: Any) -> Any:
-            return pb.ServerMetadataResponse(name="pretended", version="1")
+            return pb.ServerMetadataResponse(name=server.name, version="1")
 
         def ModelMetadata(self, request: Any, context: Any) -> Any:
             found = self._find(request.name, request.version, context).metadata(request.name)

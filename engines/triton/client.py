@@ -54,7 +54,7 @@ class TritonClient:
         """Return the name and version of the server. Raises InputError if it speaks another protocol."""
         try:
             answer = self._ask("get_server_metadata")
-            return f"{answer['name']} {answer['version']}"
+            return one_line(f"{answer['name']} {answer['version']}", 100)
         except (Refused, KeyError, TypeError) as error:
             raise InputError(
                 f"received --server {self.address}, which answers, but not as a server of the KServe protocol "

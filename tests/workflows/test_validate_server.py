@@ -290,6 +290,11 @@ def test_what_no_server_can_be_asked_for(bundle: Bundle, protocol: str, options:
         validate_server(bundle, f"{protocol}://localhost:1", **options)
 
 
+def test_a_server_has_one_line_for_its_name(bundle: Bundle, protocol: str) -> None:
+    found = judged(bundle, protocol, Server({"twice": model(bundle)}, name="a\nPASSED: all"))
+    assert found.server == "a PASSED: all 1"
+
+
 def test_nobody_listens(bundle: Bundle, protocol: str) -> None:
     with kserve_server.SERVED[protocol](Server({})) as address:
         pass
