@@ -221,7 +221,8 @@ class _Tail:
 def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -> None:
     # a frozen normalisation has its scale and shift as buffers
     own: dict[str, Any] = dict(part.named_buffers(recurse=False)) if _has_statistics(part) else {}
-    own |= dict(part.named_parameters(recurse=False))
+    others: dict[str, Any] = dict(part.named_parameters(recurse=False))
+    own |= others
     if _is_scaled(part):
         _normal(own["weight"], 0.0, 1.0, generator)
         own["weight"].mul_(_of_kernel(own["weight"]))
@@ -233,12 +234,13 @@ def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -
             _uniform(own["weight"], low, high, generator)
         if "bias" in own:
             _normal(own["bias"], 0.0, 0.2, generator)
-    else:
-        for name, parameter in own.items():
-            if name.endswith("weight") and not bool(parameter.any()):
-                _uniform(parameter, 0.6, 1.4, generator)
-            elif parameter.numel() and parameter.max() - parameter.min() < 1e-3:
-                _normal(parameter, float(parameter.mean()), 0.2, generator)
+    for name, parameter in others.items():
+        if name in ("weight", "bias") and (_is_scaled(part) or _is_norm(part)):
+            continue
+        if name.endswith("weight") and not bool(parameter.any()):
+            _uniform(parameter, 0.6, 1.4, generator)
+        elif parameter.numel() and parameter.max() - parameter.min() < 1e-3:
+            _normal(parameter, float(parameter.mean()), 0.2, generator)
 
 
 def _of_kernel(weight: Tensor) -> float:
@@ -253,7 +255,7 @@ def _calibrate(part: nn.Module, calibrated: dict[nn.Module, float], generator: t
         yield part.register_forward_pre_hook(functools.partial(_take_statistics, calibrated, generator))
 
 
-def _scale_output(calibrated: dict[nn.Module, float], part: Any, _args: Any, output: Tensor) -> Tensor:
+def _scale_output(calibrated: dict[nn.Module, float], part: Any, args: Any, output: Tensor) -> Tensor:
     """Scale the weight by its output. A module that is called again (a shared MLP) keeps the larger call at 1."""
     bias = part.bias.reshape(_channel_shape(part, output)) if part.bias is not None else 0.0
     raw = output - bias
@@ -271,7 +273,12 @@ def _scale_output(calibrated: dict[nn.Module, float], part: Any, _args: Any, out
         raw = raw * signs.reshape(_channel_shape(part, output))
     calibrated[part] = size
     part.weight.mul_(scale)
-    return raw * scale + bias
+    if hasattr(part, "gain"):  # of a weight that is standardised, whose own scale is lost
+        part.gain.mul_(scale)
+        output = part.forward(*args)
+    else:
+        output = raw * scale + bias
+    return output
 
 
 def _take_statistics(

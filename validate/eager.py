@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,15 +18,16 @@ from .choice import can_be_given
 from .equal_scores import in_order_mode
 from .float64 import BatchStatistics, NoSuchImage, Overlap, float64_mode
 from .half_precision import mark_inputs
-from .hidden import GATES, Hidden
 from .last_digits import last_digits_mode
 from .lower import InGraph, Lower
 from .plain_kernels import plain_kernels_mode
+from .watch import Watch
 
 if TYPE_CHECKING:
     from torch import nn
 
     from .choice import Choice
+    from .hidden import Hidden
     from .repeats.draws import Draws
 
 Feeds = dict[str, Array]
@@ -62,9 +61,8 @@ class Eager:
 
     Attributes:
         module: The copy that runs.
-        largest: The largest magnitude that the last watched run met.
+        watch: Looks at what the operators of watched runs give.
         ranks: True once a run of the truth has ranked scores. Set it on another ``Eager`` to rank equal scores alike.
-        hidden: Takes note of what gates give, after ``tell_gates``.
         draws: Notes what every run draws, or decides it; None leaves that to PyTorch.
         noted: The choices of the last noted run.
         held: The levels that the quantisers of float32 runs give: ``levels`` of another one's last noted run.
@@ -88,14 +86,17 @@ class Eager:
         self.seed = seed
         self.is_double = is_double
         self.is_truth = is_double or is_truth
-        self.largest = 0.0
+        self.watch = Watch(self.inside)
         self.ranks = False
-        self.hidden: Hidden | None = None
         self.draws: Draws | None = None
         self.noted: list[Choice] = []
         self.held: Mapping[int, Array] = {}
         self._inside: list[str] = []
-        self._gates: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def largest(self) -> float:
+        """The largest magnitude that the last watched run met."""
+        return self.watch.largest
 
     @property
     def choices(self) -> list[Choice]:
@@ -119,12 +120,13 @@ class Eager:
 
         found = copy.copy(self)
         found.module = copy_module(self.module, shares_parameters=True)
-        found.hidden, found.draws, found._inside, found._gates = None, None, [], Counter()
+        found.draws, found._inside = None, []
+        found.watch = Watch(found.inside)
         return found
 
-    def tell_gates(self, hidden: Hidden) -> None:
-        """Let ``hidden`` know what the gates of every watched run give, by the module that runs them."""
-        self.hidden = hidden
+    def tell(self, hidden: Hidden) -> None:
+        """Let ``hidden`` know what every watched run reaches, by the module that runs it."""
+        self.watch.reached = hidden.reached
         self.follow_modules()
 
     def follow_modules(self) -> None:
@@ -163,7 +165,8 @@ class Eager:
         last digits. A run of the truth looks at what every operator gives unless it is not ``watched``.
         """
         if watched and self.is_truth:
-            self._start_watching(feeds)
+            self._inside.clear()
+            self.watch.start(feeds)
         run = self._run_noted if watched and rounding == "own" else self._run
         return run(feeds, case, self._mode(rounding, watched=watched), self._holding())
 
@@ -216,7 +219,7 @@ class Eager:
 
         self._inside.clear()
         if self.is_truth:
-            self._start_watching(case.feeds)
+            self.watch.start(case.feeds)
         given = Given(places, kept)
         if lower is not None:
             mode = lower.mode(self.module, self.inside, draw or 0)
@@ -244,6 +247,7 @@ class Eager:
         tensors = {name: torch.from_numpy(value.copy()) for name, value in feeds.items()}
         wide = torch.float64 if self.is_double else torch.float32 if case.narrow else None
         tensors = {name: value.to(wide) if value.is_floating_point() else value for name, value in tensors.items()}
+        self.watch.follow(tensors.values())
         mark_inputs(value for value in tensors.values() if value.is_floating_point())
         try:
             with (
@@ -268,31 +272,17 @@ class Eager:
 
     def _mode(self, rounding: Rounding, *, watched: bool) -> Mode:
         if self.is_truth and rounding == "own":
-            seen, call = self._seen if watched else None, None if self.draws is None else self.draws.call
+            seen, call = self.watch.see if watched else None, None if self.draws is None else self.draws.call
             mode: Mode = float64_mode(seen, call, widens=self.is_double, ranked=self._note_rank)
             return mode
         return _ROUNDING[rounding]()
 
     def _note_way(self, way: bool) -> None:
-        if self.hidden is not None:
-            self.hidden.way(line_of(frames()), way)
+        if self.watch.reached is not None:
+            self.watch.reached.way(line_of(frames()), way)
 
     def _note_rank(self) -> None:
         self.ranks = True
-
-    def _start_watching(self, feeds: Feeds) -> None:
-        self._inside.clear()
-        self._gates.clear()
-        self.largest = max((float(np.abs(value).max()) for value in feeds.values() if value.size), default=0.0)
-
-    def _seen(self, operator: str, low: float, high: float) -> None:
-        largest = max(-low, high)
-        if self.largest < largest < math.inf:
-            self.largest = largest
-        if self.hidden is not None and operator in GATES:
-            place = (self.inside(), operator)
-            self.hidden.gate(*place, self._gates[place], low, high)
-            self._gates[place] += 1
 
     def _call(self, tensors: dict[str, Any]) -> Outputs:
         import torch

@@ -11,8 +11,8 @@ from ..modules.quantisers import quantised
 from .equal_scores import ranked_in_order
 from .written import written
 
-# (name of the operator, lowest and highest value of its result)
-Seen = Callable[[str, float, float], None]
+# (operator, its arguments, its keyword arguments, its result)
+Seen = Callable[[Any, Any, Any, Any], None]
 # (operator, its arguments, its keyword arguments) -> its result
 Call = Callable[[Any, Any, Any], Any]
 # The largest finite number of float32.
@@ -40,7 +40,7 @@ def float64_mode(
     widens: bool = True,
     ranked: Callable[[], None] | None = None,
 ) -> Any:
-    """Return a mode that keeps every operator of a float64 run in float64; ``seen`` gets the range of every new result.
+    """Return a mode that keeps every operator of a float64 run in float64; ``seen`` gets each and its result.
 
     ``call`` runs the operators, if it is given. Without ``widens`` every operator keeps its own type. Rankings have
     equal scores in their order, and ``ranked`` is called for each.
@@ -75,6 +75,7 @@ def float64_mode(
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
+            given = args, kwargs
             _require_one_answer(func, args)
             if widening is not None:
                 args, kwargs = widening.arguments(func, args, kwargs)
@@ -88,8 +89,8 @@ def float64_mode(
                 result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
             if widening is not None:
                 result = widening.result(func, result)
-            if seen is not None and not _is_view(func):
-                _show(seen, func, result)
+            if seen is not None:
+                seen(func, *given, result)
             return result
 
     return Float64()
@@ -186,23 +187,6 @@ class _Widening:
         if isinstance(value, self._torch.Tensor) and value.dtype in self._wide:
             return value.to(self._wide[value.dtype])
         return self._wide[value] if isinstance(value, self._torch.dtype) and value in self._wide else value
-
-
-def _show(seen: Seen, func: Any, result: Any) -> None:
-    """Call ``seen`` with the range of each float tensor that an operator gave."""
-    import torch
-    from torch.utils._pytree import tree_leaves
-
-    for leaf in tree_leaves(result):
-        if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
-            low, high = torch.aminmax(leaf.detach())
-            seen(func.overloadpacket.__name__, float(low), float(high))
-
-
-def _is_view(func: Any) -> bool:
-    """Return True if ``func`` returns its argument in another shape: nothing new, and weights may be large."""
-    aliases = [result.alias_info for result in func._schema.returns]
-    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
 
 
 class _Finfo:

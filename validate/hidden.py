@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .reached import Reached
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -17,22 +19,18 @@ if TYPE_CHECKING:
 
     from ..core.tensor_spec import TensorSpec
 
-# aten operators that gates end in
-GATES = frozenset({"sigmoid", "hardsigmoid", "tanh", "_softmax", "softmax"})
-STILL = 1e-3
 SHIFTS = ("bias", "beta", "shift")
 
 
 @dataclass
 class Hidden:
-    """Filled while the float64 reference runs; ``gates`` holds the range of every gate's output over all cases."""
+    """Filled while the float64 reference runs; ``reached`` knows what the cases did not reach."""
 
-    gates: dict[tuple[str, str, int], tuple[float, float]] = field(default_factory=dict)
+    reached: Reached = field(default_factory=Reached)
     picks: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
     compared: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
     left_out: dict[tuple[str, str], float] = field(default_factory=dict)
     moved: dict[tuple[str, str], float] = field(default_factory=dict)
-    ways: dict[str, set[bool]] = field(default_factory=dict)
 
     def choose(self, precision: str, picks: Mapping[tuple[str, str], tuple[int, int]]) -> None:
         """Note how many picks of each choice a lower precision can change: (operator, line) -> (those, all of them)."""
@@ -55,21 +53,11 @@ class Hidden:
         """Forget what was left out in the precisions, named in words, that were compared whole after all."""
         self.left_out = {key: share for key, share in self.left_out.items() if not is_whole(key[0])}
 
-    def gate(self, module: str, operator: str, call: int, low: float, high: float) -> None:
-        """Note the range of one gate's output: the ``call``-th ``operator`` inside ``module`` in a run."""
-        known = self.gates.get((module, operator, call), (low, high))
-        self.gates[module, operator, call] = (min(known[0], low), max(known[1], high))
-
-    def way(self, line: str, taken: bool) -> None:
-        """Note which way the ``torch.cond`` of a line went."""
-        self.ways.setdefault(line, set()).add(taken)
-
     def findings(self, module: nn.Module) -> list[str]:
         """Return one sentence for everything that hides errors."""
         return [
             *_not_finite(module),
-            *self._still_gates(),
-            *self._one_way(),
+            *self.reached.findings(),
             *self.choices(),
             *_zeroed(module),
             *_untrained(module),
@@ -107,23 +95,6 @@ class Hidden:
             "how far it moves them, not one by one"
             for (precision, name), share in self.moved.items()
         ]
-
-    def _one_way(self) -> list[str]:
-        return [
-            f"torch.cond{f' at {line}' if line else ''} finds its condition {next(iter(ways))} in every case, so its "
-            "other side was not checked"
-            for line, ways in self.ways.items()
-            if len(ways) == 1
-        ]
-
-    def _still_gates(self) -> list[str]:
-        found = Counter(
-            f"{path or 'the model'}: the {operator.strip('_')} gives {(low + high) / 2:.3g} in every case, "
-            "so what it is computed from was not checked"
-            for (path, operator, _), (low, high) in self.gates.items()
-            if high - low < STILL
-        )
-        return [line if calls == 1 else f"{line} ({calls} calls)" for line, calls in found.items()]
 
 
 def _keep_larger(

@@ -299,6 +299,44 @@ def test_a_forward_of_float32_alone_is_scaled_in_float32_and_a_parameter_may_be_
     assert first(image).shape == (2, 4, 5, 5)
 
 
+class Standardised(nn.Conv2d):
+    """A convolution whose weight is standardised and multiplied by a gain that starts at zero."""
+
+    def __init__(self, *channels):
+        super().__init__(*channels, 1)
+        self.gain = nn.Parameter(torch.zeros(self.out_channels, 1, 1, 1))
+
+    def forward(self, x):
+        mean, deviation = self.weight.mean((1, 2, 3), keepdim=True), self.weight.std((1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(x, self.gain * (self.weight - mean) / deviation, self.bias)
+
+
+def test_a_standardised_weight_is_scaled_by_its_gain():
+    model, x = nn.Sequential(Standardised(3, 16), nn.ReLU(), Standardised(16, 8)), 5 * images((2, 3, 8, 8))
+    randomise(model, [x], seed=0)
+    for layer, reaches in ((model[0], x), (model[2], model[:2](x))):
+        given = layer(reaches) - layer.bias.reshape(1, -1, 1, 1)
+        assert given.square().mean().sqrt().item() == pytest.approx(1, rel=1e-3)
+        assert layer.gain.std() > 0
+
+
+class NormFreeBlock(nn.Module):
+    """A residual block, no normalisation though its name says so, whose branch starts at zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.branch, self.skipinit = nn.Conv2d(3, 3, 1), nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, x):
+        return x + self.skipinit * self.branch(x)
+
+
+def test_a_scale_that_a_block_holds_itself_is_drawn_whatever_the_blocks_name():
+    model = NormFreeBlock()
+    randomise(model, [images((2, 3, 4, 4))], seed=0)
+    assert model.skipinit != 0
+
+
 def test_parameters_that_start_constant_are_moved():
     class Scaled(nn.Module):
         def __init__(self):

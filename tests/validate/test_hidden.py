@@ -63,6 +63,82 @@ def test_calls_of_one_gate_that_never_move_are_counted_in_one_line() -> None:
     assert line in findings(module)
 
 
+class OwnGate(nn.Module):
+    """A gate that is a weight, and an activation of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.tensor(0.3))
+        self.scale = nn.Parameter(torch.tensor([-1.0, 2.0, -1.0, 1.0]).reshape(1, 4, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        positive = self.scale > -5
+        return torch.where(positive, x * self.alpha.sigmoid(), x) + self.scale.relu()
+
+
+def test_a_gate_of_weights_alone_is_checked_like_any_weight() -> None:
+    assert findings(OwnGate()) == []
+
+
+class Gate(nn.Module):
+    """A squeeze and its gate."""
+
+    def __init__(self, *shut: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.reduce, self.act, self.expand = nn.Conv2d(4, 8, 1), activation, nn.Conv2d(8, 4, 1)
+        with torch.no_grad():
+            self.reduce.bias[list(shut)] = -1e3
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True)))).sigmoid()
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.Hardswish()])
+def test_channels_that_an_activation_shuts_off_in_every_case_are_counted(activation: nn.Module) -> None:
+    torch.manual_seed(0)
+    (found,) = findings(Gate(0, 3, activation=activation))
+    assert re.match(r"act: the \w+ gives one number for 2 of 8 channels in every case", found)
+    assert found.endswith("photographs (--inputs FOLDER), may reach it")
+    assert findings(Gate(activation=activation)) == []
+
+
+def test_channels_of_several_activations_are_one_sentence_with_the_worst() -> None:
+    torch.manual_seed(0)
+    found = findings(nn.Sequential(*(Gate(*shut, activation=nn.ReLU()) for shut in ([0, 1], [2, 3, 4], [5, 6]))))
+    assert len(found) == 1
+    assert found[0].startswith("1.act: the relu gives one number for 3 of 8 channels")
+    assert "(2 more such)" in found[0]
+
+
+def test_a_gate_that_gives_each_channel_its_own_number_is_named() -> None:
+    module = Gate(activation=nn.ReLU())
+    with torch.no_grad():
+        module.expand.weight[:2] = 0
+        module.expand.bias[:2] = torch.tensor([-1.0, 1.0])
+    (found,) = findings(module)
+    assert found.startswith("the model: the sigmoid gives one number for 2 of 4 channels in every case")
+
+
+class Thresholded(nn.Module):
+    """Boxes where a score is above a threshold."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert not bool(torch.isnan(x).any())
+        return torch.where(x.tanh() > self.threshold, x, 0.0)
+
+
+def test_a_comparison_that_goes_one_way_in_every_case_is_named() -> None:
+    (found,) = findings(Thresholded(1.5))
+    assert re.match(
+        r"the > at .*test_hidden.py:\d+ `return torch.where.*` is False everywhere in every case, so", found
+    )
+    assert findings(Thresholded(0.5)) == []
+
+
 def test_a_branch_that_is_multiplied_by_zero_is_named() -> None:
     module = trained()
     nn.init.zeros_(module.gamma)
@@ -86,7 +162,7 @@ def test_the_catalogs_weights_hide_nothing(name: str) -> None:
     module = target.build()
     hidden = Hidden()
     list(references(module, make_cases(target.inputs, target.axes), hidden=hidden))
-    assert hidden.gates or name in ("criss_cross", "gam", "lska")
+    assert hidden.reached.ends or name in ("criss_cross", "gam", "lska")
     assert hidden.findings(module) == []
 
 
