@@ -38,10 +38,10 @@ def parser_message(errors: Sequence[NodeError], modules: Mapping[str, str], libr
     return f"{library} cannot read {_place(first, modules)}: {clean(text)}{more}; {remedy}"
 
 
-def driver_message(error: NodeError, modules: Mapping[str, str], library: str) -> str:
+def driver_message(node: NodeError, modules: Mapping[str, str], library: str) -> str:
     """One line: the node that TensorRT reads only on a machine with a GPU, and the command to run there."""
     return (
-        f"{library} reads {_place(error, modules)} only with a GPU's driver, which is not here; "
+        f"{library} reads {_place(node, modules)} only with a GPU's driver, which is not here; "
         "run attn2trt compile on the machine with the GPU"
     )
 
@@ -56,9 +56,9 @@ def builder_message(text: str, modules: Mapping[str, str], library: str) -> str:
     return f"{library} cannot build the plan:{node} {clean(reason)}; {advice(reason)}"
 
 
-def _place(error: NodeError, modules: Mapping[str, str]) -> str:
-    what = f"node {error.name} ({error.operator})" if error.name else f"node {error.index}"
-    return f"{what}{_of_module(error.name, modules)}"
+def _place(node: NodeError, modules: Mapping[str, str]) -> str:
+    what = f"node {node.name} ({node.operator})" if node.name else f"node {node.index}"
+    return f"{what}{_of_module(node.name, modules)}"
 
 
 def _of_module(node: str, modules: Mapping[str, str]) -> str:
