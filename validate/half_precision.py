@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 # Not softplus and expm1: the graph chooses between what it computes of them in float32 and numbers in half precision.
+# Nor adaptive pooling: it has products with bins there. That to one pixel is a mean in PyTorch itself.
 _WIDE = frozenset(
     [
         *("pow", "square", "exp", "exp_", "exp2", "log", "log_", "log1p", "_softmax", "_log_softmax"),
         *("mean", "sum", "nansum", "prod", "var", "var_mean", "std", "std_mean", "norm", "linalg_vector_norm"),
         *("logsumexp", "cumsum", "sqrt", "sqrt_", "rsqrt", "rsqrt_", "reciprocal", "native_layer_norm"),
-        *("native_group_norm", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "mkldnn_adaptive_avg_pool2d"),
+        "native_group_norm",
         *("scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_", "index_add", "index_add_"),
         *("grid_sampler_2d", "pow_", "_native_batch_norm_legit", "dist", "cdist", "_cdist_forward"),
     ]

@@ -129,6 +129,8 @@ WRITTEN_OUT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "std_mean": lambda x: torch.std_mean(x, (2, 3))[0],
     "exp2": torch.exp2,
     "prod": lambda x: x.prod(1),
+    "bins": lambda x: F.adaptive_avg_pool2d(x, 3),
+    "rows": lambda x: F.adaptive_avg_pool2d(x, (None, 1)),
 }
 
 
