@@ -71,7 +71,6 @@ def may_import_torch(path: Path) -> bool:
         "validate/row_convolution.py",
         "validate/written.py",
         "validate/sources.py",
-        "validate/reached.py",
         "validate/watch.py",
         "validate/localize/dependence.py",
         "validate/localize/eager_calls.py",

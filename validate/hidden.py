@@ -24,9 +24,13 @@ SHIFTS = ("bias", "beta", "shift")
 
 @dataclass
 class Hidden:
-    """Filled while the float64 reference runs; ``reached`` knows what the cases did not reach."""
+    """Filled while the float64 reference runs.
+
+    ``reached`` knows what the cases did not reach in a module; ``in_graph`` has the sentences of a graph.
+    """
 
     reached: Reached = field(default_factory=Reached)
+    in_graph: list[str] = field(default_factory=list)
     picks: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
     compared: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
     left_out: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -63,6 +67,10 @@ class Hidden:
             *_untrained(module),
             *_unknown(module),
         ]
+
+    def of_graph(self) -> list[str]:
+        """Return one sentence for everything that hides errors in a graph that no module is known of."""
+        return [*self.in_graph, *self.choices()]
 
     def choices(self) -> list[str]:
         """Return one sentence for every choice that a precision can move, and for every output not judged whole."""

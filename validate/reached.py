@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import numpy as np
+
+from .arrays import Array
 
 # aten operators that gates end in, and those of them that act on every element alone
 GATES = frozenset({"sigmoid", "hardsigmoid", "tanh", "_softmax", "softmax"})
@@ -39,7 +39,7 @@ class Reached:
         ways: Which ways the ``torch.cond`` of a line went.
     """
 
-    ends: dict[Place, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    ends: dict[Place, tuple[Array, Array]] = field(default_factory=dict)
     sides: dict[tuple[str, str], set[bool]] = field(default_factory=dict)
     ways: dict[str, set[bool]] = field(default_factory=dict)
 
@@ -47,17 +47,18 @@ class Reached:
         """Note which way the ``torch.cond`` of a line went."""
         self.ways.setdefault(line, set()).add(taken)
 
-    def side(self, operator: str, line: str, found: Tensor) -> None:
+    def side(self, operator: str, line: str, found: Array) -> None:
         """Note what a comparison gave."""
         self.sides.setdefault((operator, line), set()).update({bool(found.any()), bool(found.all())})
 
-    def end(self, place: Place, low: Tensor, high: Tensor) -> None:
-        """Note the range of what a gate or an activation gave, of each channel or of the whole."""
+    def value(self, place: Place, value: Array) -> None:
+        """Note what a gate or an activation gave: numbers, at least one."""
+        low, high = _channel_ends(place[1], value)
         if place in self.ends:
-            known = self.ends[place]
-            if known[0].shape != low.shape:  # no channels: a size that varies
-                known, low, high = (known[0].min(), known[1].max()), low.min(), high.max()
-            low, high = low.minimum(known[0]), high.maximum(known[1])
+            known_low, known_high = self.ends[place]
+            if known_low.shape != low.shape:  # no channels: a size that varies
+                known_low, known_high, low, high = known_low.min(), known_high.max(), low.min(), high.max()
+            low, high = np.minimum(low, known_low), np.maximum(high, known_high)
         self.ends[place] = low, high
 
     def findings(self) -> list[str]:
@@ -102,31 +103,26 @@ def is_followed(operator: str) -> bool:
     return operator in GATES | _FLAT
 
 
-def is_condition(operator: str, args: Any) -> bool:
-    """Tell whether an operator compares two things: not a number with itself or with infinity, which no case has."""
-    import torch
-
-    if operator not in _COMPARISONS or args[0] is args[1]:
-        return False
-    other = args[1]
-    return isinstance(other, torch.Tensor) or abs(other) < float("inf")
+def is_comparison(operator: str) -> bool:
+    """Tell whether an operator, by its name, compares."""
+    return operator in _COMPARISONS
 
 
-def channel_ends(operator: str, value: Tensor) -> tuple[Tensor, Tensor]:
+def _channel_ends(operator: str, value: Array) -> tuple[Array, Array]:
     """Return the (lowest, highest) number of each channel of ``value``, or of the whole of it, (), without channels.
 
     Channels are dimension 1, as of a convolution, or the last of three.
     """
     if value.ndim < 2 or operator not in _ELEMENTWISE_GATES | _FLAT:
-        return value.min(), value.max()
-    if value.ndim == 3:
-        low, high = value.flatten(0, 1).aminmax(dim=0)
-        return low, high
-    low, high = value.flatten(2).aminmax(dim=2) if value.ndim > 3 else (value, value)
-    return low.amin(0), high.amax(0)
+        channels, axes = value, None
+    elif value.ndim == 3:
+        channels, axes = value, (0, 1)
+    else:
+        channels, axes = value.reshape(*value.shape[:2], -1), (0, 2)
+    return np.asarray(channels.min(axes)), np.asarray(channels.max(axes))
 
 
-def _still_gate(place: Place, low: Tensor, high: Tensor) -> str:
+def _still_gate(place: Place, low: Array, high: Array) -> str:
     """Return what is said of a gate that gives the same number everywhere; "" of any other and of an activation."""
     path, operator, _ = place
     lowest, highest = float(low.min()), float(high.max())
@@ -138,12 +134,12 @@ def _still_gate(place: Place, low: Tensor, high: Tensor) -> str:
     )
 
 
-def _still_channels(place: Place, low: Tensor, high: Tensor) -> float:
+def _still_channels(place: Place, low: Array, high: Array) -> float:
     """Return the share of channels that have one number each; 0.0 without channels, or if a gate stands still."""
     if not low.ndim or _still_gate(place, low, high):
         return 0.0
-    still = high - low <= STILL * low.abs().maximum(high.abs()) if place[1] in GATES else high == low
-    return float(still.double().mean())
+    still = high - low <= STILL * np.maximum(np.abs(low), np.abs(high)) if place[1] in GATES else high == low
+    return float(still.mean())
 
 
 def name_of(operator: str) -> str:

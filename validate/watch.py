@@ -11,7 +11,7 @@ import numpy as np
 
 from ..modules.user_line import frames, line_of
 from .arrays import Array
-from .reached import Reached, channel_ends, is_condition, is_followed, name_of
+from .reached import Reached, is_comparison, is_followed, name_of
 from .sources import Sources
 
 if TYPE_CHECKING:
@@ -57,19 +57,25 @@ class Watch:
                 self._look(operator, args, leaf.detach(), depends)
 
     def _look(self, operator: str, args: Any, value: Tensor, depends: bool) -> None:
-        if depends and self.reached is not None and is_condition(operator, args):
-            self.reached.side(operator, line_of(frames()), value)
-        if not value.is_floating_point():
-            return
-        is_wanted = depends and is_followed(operator)
-        low, high = channel_ends(operator, value) if is_wanted else value.aminmax()
-        largest = max(-float(low.min()), float(high.max()))
-        if self.largest < largest < math.inf:
-            self.largest = largest
-        if is_wanted and self.reached is not None:
-            place = (self._inside(), operator)
-            self.reached.end((*place, self._calls[place]), low, high)
-            self._calls[place] += 1
+        if depends and self.reached is not None:
+            if is_comparison(operator) and _is_open(args):
+                self.reached.side(operator, line_of(frames()), value.numpy())
+            elif is_followed(operator) and value.is_floating_point():
+                place = (self._inside(), operator)
+                self.reached.value((*place, self._calls[place]), value.double().numpy())
+                self._calls[place] += 1
+        if value.is_floating_point():
+            low, high = value.aminmax()
+            largest = max(-float(low), float(high))
+            if self.largest < largest < math.inf:
+                self.largest = largest
+
+
+def _is_open(args: Any) -> bool:
+    """Tell whether cases may differ in a comparison, as of nothing with itself or with infinity, which no case has."""
+    import torch
+
+    return args[0] is not args[1] and (isinstance(args[1], torch.Tensor) or abs(args[1]) < math.inf)
 
 
 def _is_view(func: Any) -> bool:

@@ -140,7 +140,7 @@ class GraphJudge:
 
     def _hidden(self, hidden: Hidden) -> list[str]:
         module = self.truth.module
-        return [*(hidden.choices() if module is None else hidden.findings(module)), *self.stages.still()]
+        return [*(hidden.of_graph() if module is None else hidden.findings(module)), *self.stages.still()]
 
 
 def judge_each(write: Callable[[str], LowPrecisionGraph], precisions: Sequence[str], judge: Judge) -> Judgement:

@@ -11,6 +11,7 @@ from ...core.channel import failure
 from ...engines.channel import send
 from ...engines.child import answer_each, answers
 from ..arrays import Arrays
+from ..reached import Reached
 from .evaluator import Evaluator
 from .run_options import RunOptions
 from .selections import FAR, PLACES, Choices, Given, Moved, to_arrays
@@ -25,6 +26,7 @@ def main(options: str) -> None:
     except Exception as error:
         send(stream, failure(error))
         return
+    reached = Reached()
     send(stream, {"name": f"ONNX's reference evaluator, {given['dtype']}", "output_names": evaluator.outputs})
 
     def answer(header: Mapping[str, Any], arrays: Arrays) -> tuple[Mapping[str, Any], Arrays]:
@@ -35,8 +37,16 @@ def main(options: str) -> None:
         noted = Given(places, header["kept"], notes_levels=levels) if places else Choices(notes_levels=levels)
         around = noted if header["moved"] is None else Moved(allowed, header["moved"])
         is_watched = header["notes_choices"] or header["moved"] is not None
-        outputs = evaluator.run(arrays, options, shown=header["shown"], around=around if is_watched else None)
+        is_free = header["notes_choices"] and header["moved"] is None and not places
+        outputs = evaluator.run(
+            arrays,
+            options,
+            shown=header["shown"],
+            around=around if is_watched else None,
+            reached=reached if is_free else None,
+        )
         choices, found = to_arrays(noted.found)
-        return {"largest": repr(evaluator.largest), "choices": choices}, outputs | found
+        unreached = reached.findings() if is_free else []
+        return {"largest": repr(evaluator.largest), "choices": choices, "unreached": unreached}, outputs | found
 
     answer_each(answer, stream)

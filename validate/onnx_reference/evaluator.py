@@ -20,6 +20,7 @@ from ...core.operators import DEQUANTIZE_LINEAR
 from ...errors import CheckFailed, MissingRequirement, typed_line
 from ..arrays import Array, Arrays
 from ..last_digits import EPSILON, OFTEN, SEED, SELDOM, TABLE
+from ..reached import Reached, is_comparison
 from .float_types import half_values, retype, type_name
 from .floats import is_float, magnitude, rounded
 from .kernels import replacements
@@ -36,6 +37,23 @@ if TYPE_CHECKING:
 
 # (a node, its inputs, what computes it of them) -> its outputs
 Around = Callable[["onnx.NodeProto", Sequence[Any], Callable[[Sequence[Any]], Sequence[Any]]], Sequence[Any]]
+
+# operators of ONNX by the names that reached.py has for PyTorch's
+_REACHING = {
+    "Sigmoid": "sigmoid",
+    "HardSigmoid": "hardsigmoid",
+    "Tanh": "tanh",
+    "Softmax": "softmax",
+    "Relu": "relu",
+    "HardSwish": "hardswish",
+    "Clip": "clamp",
+    "ThresholdedRelu": "threshold",
+    "Equal": "eq",
+    "Less": "lt",
+    "LessOrEqual": "le",
+    "Greater": "gt",
+    "GreaterOrEqual": "ge",
+}
 
 
 class Evaluator:
@@ -70,6 +88,7 @@ class Evaluator:
             for position, (node, _) in enumerate(self._nodes)
             for name in (*node.input, *_read_inside(node))
         }
+        self._from_inputs = _from_inputs(model.graph)
         self._proven: set[int] = set()
         self._rounded: dict[str, str] = {}
         self._products: set[str] = set()
@@ -83,10 +102,12 @@ class Evaluator:
         *,
         shown: Sequence[str] = (),
         around: Around | None = None,
+        reached: Reached | None = None,
     ) -> Arrays:
         """Return the outputs and the values ``shown`` by name.
 
-        ``around`` computes each node with what would have computed it.
+        ``around`` computes each node with what would have computed it. ``reached`` takes note of what is made of the
+        inputs' numbers by gates, activations and comparisons.
 
         Raises CheckFailed naming the node that cannot be computed, and MissingRequirement for one that float64 is only
         claimed for.
@@ -108,6 +129,8 @@ class Evaluator:
             given = [self._read(node, place, name, values, rounding) for place, name in enumerate(node.input)]
             compute = functools.partial(self._computed, position, node, operator, values)
             found = compute(given) if around is None else around(node, given, compute)
+            if reached is not None and node.op_type in _REACHING and node.output[0] in self._from_inputs:
+                _reach(reached, node, given, found[0])
             for name, value in zip(node.output, found, strict=False):
                 values[name] = self._given(node, name, value, digits, rounding)
             for name in {*node.input, *_read_inside(node), *node.output}:
@@ -184,6 +207,29 @@ class Evaluator:
         if digits is not None and node.op_type in OWN_DIGITS:
             value = digits.move(node.op_type, value, half)
         return rounded(value, half) if half else value
+
+
+def _from_inputs(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of the values that depend on the numbers of the inputs, not on their sizes alone."""
+    found = {value.name for value in graph.input}
+    for node in graph.node:
+        if node.op_type not in ("Shape", "Size") and found.intersection([*node.input, *_read_inside(node)]):
+            found.update(node.output)
+    return found
+
+
+def _reach(reached: Reached, node: onnx.NodeProto, given: Sequence[Any], value: Array) -> None:
+    """Note what a node that _REACHING names gave.
+
+    Integers are left out, since exporters compare indices with 0, and so is what is compared with infinity.
+    """
+    operator = _REACHING[node.op_type]
+    if not value.size or not is_float(given[0]):
+        return
+    if not is_comparison(operator):
+        reached.value((f"node {node.name}", operator, 0), value)
+    elif not any(np.isinf(one).all() for one in given[:2]):
+        reached.side(operator, f"node {node.name}", value)
 
 
 class _Digits:

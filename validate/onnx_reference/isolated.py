@@ -33,6 +33,7 @@ class IsolatedEvaluator(Child):
         super().__init__("validate.onnx_reference.child", options, who=NAME, seconds=seconds, environment=ONE_THREAD)
         self.largest = 0.0
         self.choices: list[Choice] = []
+        self.unreached: list[str] = []
 
     def run(
         self,
@@ -46,6 +47,8 @@ class IsolatedEvaluator(Child):
         kept: Sequence[str] = (),
     ) -> Arrays:
         """Return what ``Evaluator.run`` returns; ``largest`` is then that run's.
+
+        ``unreached`` has a sentence for everything that no run reached whose choices were noted, none of them given.
 
         Levels are choices in a run whose options say ``rounds``.
 
@@ -69,4 +72,5 @@ class IsolatedEvaluator(Child):
         self.largest = float(answer["largest"])
         if notes_choices:
             self.choices = from_arrays(answer["choices"], outputs)
+            self.unreached = answer["unreached"]
         return outputs

@@ -100,6 +100,8 @@ class _Truth:
     def of(cls, double: IsolatedEvaluator, case: Case, seed: int, hidden: Hidden | None = None) -> _Truth:
         """Run the case."""
         outputs = double.run(case.feeds, notes_choices=True)
+        if hidden is not None:
+            hidden.in_graph = double.unreached
         return cls(double, case, outputs, double.choices, seed, hidden)
 
     def near_ties(self, rounded: Sequence[Choice], precision: Precision) -> NearTies:
