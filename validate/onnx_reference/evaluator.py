@@ -9,7 +9,7 @@ half precision, or quantises, are rounded if they are wanted as written. A value
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,7 @@ class Evaluator:
             for position, (node, _) in enumerate(self._nodes)
             for name in (*node.input, *_read_inside(node))
         }
-        self._from_inputs = _from_inputs(model.graph)
+        self._from_inputs = _from_inputs(model.graph, self._stored)
         self._proven: set[int] = set()
         self._rounded: dict[str, str] = {}
         self._products: set[str] = set()
@@ -209,9 +209,12 @@ class Evaluator:
         return rounded(value, half) if half else value
 
 
-def _from_inputs(graph: onnx.GraphProto) -> set[str]:
-    """Return the names of the values that depend on the numbers of the inputs, not on their sizes alone."""
-    found = {value.name for value in graph.input}
+def _from_inputs(graph: onnx.GraphProto, stored: Iterable[str]) -> set[str]:
+    """Return the names of the values that depend on the numbers of the inputs, not on their sizes alone.
+
+    Old files list their weights, by their names ``stored``, among the inputs.
+    """
+    found = {value.name for value in graph.input} - {*stored}
     for node in graph.node:
         if node.op_type not in ("Shape", "Size") and found.intersection([*node.input, *_read_inside(node)]):
             found.update(node.output)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import parser
+from onnx import helper, parser
 
 from attn2trt.validate.cases import Case
 from attn2trt.validate.hidden import Hidden
+from attn2trt.validate.onnx_reference.evaluator import Evaluator
 from attn2trt.validate.onnx_reference.isolated import IsolatedEvaluator
 from attn2trt.validate.onnx_reference.references import graph_references
 
@@ -60,6 +61,14 @@ def test_shut_channels_and_a_threshold_that_nothing_passes_are_named_by_their_no
     still, one_sided = findings(tmp_path, "{-9, 0, 0, -9}", "{50}")
     assert still.startswith("node act: the relu gives one number for 2 of 4 channels in every case")
     assert one_sided.startswith("the > at node picks is False everywhere in every case")
+
+
+def test_weights_that_an_old_file_lists_among_its_inputs_are_no_inputs(tmp_path: Path) -> None:
+    model = parser.parse_model(GRAPH.replace("{SHIFT}", "{0, 0, 0, 0}").replace("{THRESHOLD}", "{0.1}"))
+    stored = helper.make_tensor_value_info("weight", onnx.TensorProto.FLOAT, [])
+    model.graph.input.append(stored)
+    onnx.save(model, tmp_path / "old.onnx")
+    assert "gate" not in Evaluator(tmp_path / "old.onnx", "float64")._from_inputs
 
 
 def test_gates_of_weights_indices_and_what_no_case_has_are_not_named(tmp_path: Path) -> None:
