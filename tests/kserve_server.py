@@ -30,6 +30,7 @@ class Model:
     reason: str = ""
     versions: tuple[str, ...] = ("1",)
     answers_as: tuple[str, str] = ("", "")  # the model and the version that its answers name
+    shape_of: Callable[[tuple[int, ...]], list[int]] = list  # what its answers say of an array's shape
 
     def metadata(self, name: str) -> dict[str, Any]:
         def listed(tensors: dict[str, tuple[str, list[int]]]) -> list[dict[str, Any]]:
@@ -126,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             {
                 "name": name,
                 "datatype": model.outputs[name][0],
-                "shape": list(value.shape),
+                "shape": model.shape_of(value.shape),
                 "parameters": {"binary_data_size": len(data)},
             }
             for (name, value), data in zip(outputs.items(), raw, strict=True)
@@ -227,7 +228,7 @@ def _add_servicer(server: Server, listening: Any) -> None:
             name, version = model.answers_as
             answer = pb.ModelInferResponse(model_name=name or request.model_name, model_version=version)
             for name, value in outputs.items():
-                answer.outputs.add(name=name, datatype=model.outputs[name][0], shape=value.shape)
+                answer.outputs.add(name=name, datatype=model.outputs[name][0], shape=model.shape_of(value.shape))
                 answer.raw_output_contents.append(np.ascontiguousarray(value).tobytes())
             return answer
 

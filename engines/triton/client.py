@@ -98,6 +98,7 @@ class TritonClient:
             answer = self._client.infer(model, inputs, model_version=version, outputs=asked, **limit)
             self._require_answer_of(model, version, answer.get_response())
             found = {name: answer.as_numpy(name) for name in outputs}
+            self._require_shapes(answer, found)
         if missing := [name for name, array in found.items() if array is None]:
             raise Refused(f"{self.address} gave no output {missing[0]}; expected {', '.join(outputs)}")
         return found
@@ -111,6 +112,19 @@ class TritonClient:
                 raise Refused(
                     f"{self.address} answered by {kind} {one_line(said, 100)}; expected {asked}, which was asked for; "
                     "see what stands between this machine and the model"
+                )
+
+    def _require_shapes(self, answer: Any, found: Mapping[str, Any]) -> None:
+        """Raise Refused for an output whose shape leaves a size open, as -1: the client library fills it in."""
+        for name, array in found.items():
+            if array is None:
+                continue
+            output = answer.get_output(name)
+            shape = [*(output.shape if self._is_grpc else output["shape"])]
+            if shape != [*array.shape]:
+                raise Refused(
+                    f"{self.address} answered {name} of the shape {one_line(str(shape), 100)}, which is no array's; "
+                    "expected the size of every axis; see what made the answer"
                 )
 
     def _ask(self, call: str, *arguments: str) -> Any:

@@ -331,6 +331,13 @@ def test_answers_of_another_version_fail(bundle: Bundle, protocol: str, answers_
     assert why in whys(judged(bundle, protocol, Server({"twice": model(bundle, answers_as=answers_as)})))
 
 
+@pytest.mark.parametrize("size", [-1, -7])
+def test_an_answer_that_leaves_a_size_open_fails(bundle: Bundle, protocol: str, size: int) -> None:
+    found = judged(bundle, protocol, Server({"twice": model(bundle, shape_of=lambda shape: [size, *shape[1:]])}))
+    assert f"answered y of the shape [{size}, 3, 4, 4], which is no array's; expected the size of every" in whys(found)
+    assert not found.verdict.was_interrupted
+
+
 def test_an_answer_without_a_shape_is_none_of_the_protocol(
     bundle: Bundle, protocol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
