@@ -6,7 +6,6 @@ verdict.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -16,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.bundle import open_bundle
-from ..core.destination import why_not_writable
+from ..core.destination import bundle_at, why_not_writable
 from ..core.manifest import MANIFEST
-from ..errors import Attn2trtError, InputError, StorageError
+from ..errors import InputError, StorageError
 from .output import strict
 
 log = logging.getLogger(__name__)
@@ -132,8 +130,7 @@ def _is_document(content: bytes) -> bool:
 def _bundle_of(path: Path) -> Path | None:
     """Return the bundle that a file is part of: its manifest, or a file that this lists. None for any other file."""
     for folder in path.parents[:2]:
-        with contextlib.suppress(Attn2trtError, OSError):
-            files = open_bundle(folder).manifest["files"]
-            if path.relative_to(folder).as_posix() in (MANIFEST, *files):
-                return folder
+        bundle = bundle_at(folder)
+        if bundle is not None and path.relative_to(folder).as_posix() in (MANIFEST, *bundle.manifest["files"]):
+            return folder
     return None

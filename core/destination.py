@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -10,8 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from ..errors import InputError, StorageError
-from .bundle import open_bundle
+from ..errors import Attn2trtError, InputError, StorageError
+from .bundle import Bundle, open_bundle
 from .input_path import require_utf8
 from .manifest import MANIFEST
 
@@ -70,6 +71,7 @@ def is_filled(destination: Path, what: str) -> bool:
     if not stat.S_ISDIR(mode):
         kind = next((name for matches, name in KINDS if matches(mode)), "no folder")
         raise InputError(f"{destination} is {kind}; {what} is a folder of its own; {ELSEWHERE}")
+    check_outside_bundles(destination, place.parent)
     _check_replaceable(destination, place, what)
     if any(place.iterdir()):
         return True
@@ -124,12 +126,37 @@ def _entries(folder: Path, inside: str = "") -> Iterator[tuple[str, bool]]:
 
 
 def check_parents(destination: Path) -> None:
-    """Raise InputError unless the nearest thing that exists above is a folder, StorageError if it cannot be written."""
+    """Raise InputError unless the nearest thing that exists above is a folder, and in no bundle.
+
+    Raises StorageError if it cannot be written.
+    """
     above = next(parent for parent in (Path.cwd() / destination).parents if os.path.lexists(parent))
     if not above.is_dir():
         kind = "a link that leads nowhere" if above.is_symlink() else "a file"
         raise InputError(f"{destination} lies below {above.name}, {kind}; {ELSEWHERE}")
+    check_outside_bundles(destination, above)
     check_writable(above, destination)
+
+
+def check_outside_bundles(destination: Path, folder: Path) -> None:
+    """Raise InputError if ``folder``, in which ``destination`` is to be written, is a bundle or lies in one.
+
+    A bundle holds what its manifest lists: with another folder in it, nothing could replace it.
+    """
+    real = folder.resolve()
+    for above in (real, *real.parents):
+        if bundle_at(above) is not None:
+            raise InputError(
+                f"received -o {destination}, which would be written into the bundle {above.name}; expected a folder "
+                f"that lies in no bundle; {ELSEWHERE}, beside {above.name}"
+            )
+
+
+def bundle_at(folder: Path) -> Bundle | None:
+    """Return the bundle that a folder is; None for any other folder."""
+    with contextlib.suppress(Attn2trtError, OSError):
+        return open_bundle(folder)
+    return None
 
 
 def _check_replaceable(destination: Path, place: Path, what: str) -> None:

@@ -20,6 +20,14 @@ def hidden(destination: Path, kind: str) -> Path:
     return destination.with_name(_stem(destination, len(ending)) + ending)
 
 
+def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+    """Return a name that is no longer than ``longest`` bytes: the same, or its beginning and that of its hash."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= longest:
+        return name
+    return f"{encoded[:40].decode('ascii', 'replace')}-{hashlib.sha256(encoded).hexdigest()[:8]}"
+
+
 def left_by_killed(destination: Path) -> Iterator[Path]:
     """Yield what commands for this destination left when they were killed, the latest first."""
     pattern = re.compile(re.escape(_stem(destination)) + r"\.(?:partial|replaced)-\d+(?:-[0-9a-f]{8})?")
@@ -34,7 +42,4 @@ def left_by_killed(destination: Path) -> Iterator[Path]:
 
 
 def _stem(destination: Path, ending: int = 40) -> str:
-    name = os.fsencode(destination.name)
-    if len(name) + ending + 1 <= LONGEST_NAME:
-        return f".{destination.name}"
-    return f".{name[:40].decode('ascii', 'replace')}-{hashlib.sha256(name).hexdigest()[:8]}"
+    return f".{shortened(destination.name, LONGEST_NAME - ending - 1)}"

@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...core.destination import check_parents
+from ...core.destination import check_outside_bundles, check_parents
 from ...core.exchange import exchange
+from ...core.hidden_folder import shortened
 from ...core.lock import is_abandoned, locked, owner, try_lock
 from ...errors import InputError
 from .folder import require_own
@@ -31,6 +32,7 @@ def check_place(destination: Path, names: Sequence[str], *, add: bool) -> None:
         return
     if not destination.is_dir():
         raise InputError(f"{destination} is no folder; a model repository is one; {ELSEWHERE}")
+    check_outside_bundles(destination, destination)
     there = {entry.name for entry in destination.iterdir() if not entry.name.startswith(PARTIAL)}
     if not add and (others := sorted(there - set(names))):
         raise InputError(
@@ -52,7 +54,7 @@ def repository(destination: Path, names: Sequence[str], *, add: bool) -> Iterato
     made = [folder for folder in (destination, *destination.parents) if not folder.exists()]
     destination.mkdir(parents=True, exist_ok=True)
     real = destination.resolve()  # it may be a link
-    home, prefix = _staging_place(real), f"{PARTIAL}{real.name}-"
+    home, prefix = _staging_place(real), f"{PARTIAL}{shortened(real.name, 200)}-"
     with locked(real):
         for left in home.glob(f"{glob.escape(prefix)}*"):
             if _OWNER.fullmatch(left.name[len(prefix) :]) and not left.is_symlink() and is_abandoned(left):

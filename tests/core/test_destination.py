@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import served_bundle
 from cli_run import run
 from odd_files import bind_socket, make_device
 from small_bundle import CONTENT, write
@@ -16,7 +17,19 @@ from small_bundle import CONTENT, write
 from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.core.destination import check_destination
 from attn2trt.core.manifest import MANIFEST, MODEL, REFERENCE
+from attn2trt.core.new_folder import require_free
+from attn2trt.engines.triton import repository
 from attn2trt.errors import InputError
+from attn2trt.workflows.sweeps import folders
+from attn2trt.workflows.triton import write_triton_repository
+
+
+def check_repository(place: Path) -> None:
+    repository.check_place(place, ["m"], add=True)
+
+
+def check_sweep(place: Path) -> None:
+    folders.check_place(place, resume=True)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes | str]]:
@@ -72,7 +85,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "another format": (someone_elses('{"format": 1, "files": ["thesis.txt"]}'), "not of this version of attn2trt"),
     "no JSON": (someone_elses("// comments\n{}"), "not of this version of attn2trt"),
     "notes in a bundle": (bundle_with(lambda place: (place / "notes.txt").write_text("mine")), "holds 'notes.txt'"),
-    "a bundle in a bundle": (bundle_with(lambda place: write(place / "inner")), "holds 'inner'"),
+    "a bundle in a bundle": (
+        bundle_with(lambda place: write(place.with_name("x")).path.rename(place / "inner")),
+        "holds 'inner'",
+    ),
     "an empty folder in a bundle": (bundle_with(lambda place: (place / "src").mkdir()), "holds 'src'"),
     "a file among the plans": (
         bundle_with(lambda place: ((place / "plans").mkdir(), (place / "plans" / "mine.plan").touch())),
@@ -190,3 +206,34 @@ def test_the_command_refuses_it_before_the_users_code_runs(
     assert result.exit_code == 2
     assert "project holds a bundle.json that is not of this version" in result.stderr
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["b/x", "b/deep/er/x", "b/plans/x", "b/empty", "link/x", "b/../b/x"])
+def test_nothing_is_written_into_a_bundle(place: str, tmp_path: Path) -> None:
+    bundle = served_bundle.write(tmp_path / "b", plans=[served_bundle.plan()]).path
+    (tmp_path / "link").symlink_to("b")
+    (bundle / "empty").mkdir()
+    before = snapshot(tmp_path)
+    words = "which would be written into the bundle b; expected a folder that lies in no bundle; give a folder that"
+    for check in (check_destination, require_free, check_repository, check_sweep):
+        with pytest.raises(InputError, match=words):
+            check(tmp_path / place)
+    assert snapshot(tmp_path) == before
+
+
+def test_nor_beside_the_files_of_one(tmp_path: Path) -> None:
+    bundle = served_bundle.write(tmp_path / "b").path
+    words = f"received -o {bundle}, which would be written into the bundle b"
+    with pytest.raises(InputError, match=words):
+        write_triton_repository(bundle, bundle, add=True)
+    with pytest.raises(InputError, match=words):
+        check_sweep(bundle)
+    done = run("programs", str(bundle), "-o", str(bundle / "cpp"))
+    assert (done.exit_code, done.stdout) == (2, "")
+    check_destination(bundle)
+
+
+def test_a_folder_with_another_file_of_that_name_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text('{"name": "an application"}')
+    check_destination(tmp_path / "x")
+    require_free(tmp_path / "x")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.bundle_writer import flush
-from ...core.destination import KINDS, check_owned, check_parents, check_writable
+from ...core.destination import KINDS, check_outside_bundles, check_owned, check_parents, check_writable
 from ...core.manifest import MANIFEST
 from ...errors import InputError
 from .matrix import BUNDLE, Job
@@ -41,6 +41,7 @@ def check_place(folder: Path, *, resume: bool) -> None:
     if not stat.S_ISDIR(mode):
         kind = next((name for matches, name in KINDS if matches(mode)), "no folder")
         raise InputError(f"{folder} is {kind}; expected a folder for the results of a sweep; {elsewhere}")
+    check_outside_bundles(folder, folder)
     check_writable(folder, folder)
     if not any(folder.iterdir()):
         return
