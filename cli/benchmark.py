@@ -68,6 +68,7 @@ def command(
     check(require)
     file = out_file(out, force=force, example="latency.json")
     from ..core.bundle import open_bundle
+    from ..core.input_path import is_there
     from ..core.manifest import MANIFEST
     from ..report.bundle_view import BENCHMARK
     from ..workflows.benchmark import benchmark
@@ -75,7 +76,7 @@ def command(
 
     method, weights = take_method(options, rounds=rounds, most=MOST_CELLS), take_weights(options)
     with stages() as progress:
-        opened = open_bundle(target) if Path(target, MANIFEST).is_file() else None
+        opened = open_bundle(target) if is_there(Path(target, MANIFEST), "file") else None
         found = benchmark(target, method=method, weights=weights, progress=progress, **options)
     document = {**found.to_json(), "command": "attn2trt benchmark"}
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.input_path import is_there
 from ..core.precision import FP32, PRECISIONS
 from ..engines.tensorrt.flavours import FLAVOURS
 from ..errors import InputError
@@ -147,7 +148,7 @@ def _require_gpu(options: Mapping[str, object]) -> None:
 
 def _on_gpu(target: str, asked: Mapping[str, Any], options: dict[str, Any]) -> DeviceCost:
     """Time a bundle's plan. Raises InputError for a TARGET, and for options that go with one."""
-    if not Path(target).is_dir():
+    if not is_there(Path(target), "folder"):
         raise InputError(
             f"received {target}, which is no folder; expected a bundle with a plan, since a plan is built and judged "
             f"before it is timed; run attn2trt deploy {target} -o DIR and attn2trt compile DIR, and give DIR"

@@ -12,7 +12,7 @@ from ..errors import InputError
 from .arguments import checked
 from .command_line import quoted
 from .graph_io import FLOAT32, with_io
-from .input_path import require_utf8
+from .input_path import is_there, require_utf8
 from .manifest import MANIFEST, MODEL, REFERENCE, read_manifest
 from .manifest_entries import Manifest, PrecisionEntry, TunedEntry, TunedGraphEntry
 from .precision import FP32
@@ -170,17 +170,17 @@ def open_bundle(path: Folder) -> Bundle:
     folder = Path(path)
     require_utf8(str(folder), "")
     file = folder / MANIFEST
-    if not file.is_file():
+    if not is_there(file, "file"):
         raise InputError(f"{folder} is not a bundle: {_why_no_bundle(folder)}")
     return Bundle(folder, read_manifest(file))
 
 
 def _why_no_bundle(folder: Path) -> str:
-    if folder.suffix == ".onnx" and not folder.is_dir():
+    if folder.suffix == ".onnx" and not is_there(folder, "folder"):
         return f"it is an ONNX file; make a bundle of it by `attn2trt deploy {quoted(folder)}`"
     if folder.name == MANIFEST and folder.is_file():
         return f"it is the manifest of one; give its folder, {folder.parent}"
-    if not folder.is_dir():
-        found = "it is a file" if folder.exists() else "it is not there"
+    if not is_there(folder, "folder"):
+        found = "it is a file" if is_there(folder, "either") else "it is not there"
         return f"{found}; give the folder that `attn2trt deploy` printed"
     return f"it holds no {MANIFEST}; give the folder that `attn2trt deploy` printed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -24,6 +25,16 @@ def require_utf8(name: str, received: str, fix: str = "rename it") -> None:
         raise InputError(f"{shown}, a name that is not UTF-8, which ONNX cannot open; {fix}") from None
 
 
+def is_there(path: Path, kind: Kind) -> bool:
+    """Return True if something of that kind is there; a text too long for a path, as of options, leads nowhere."""
+    try:
+        return {"file": Path.is_file, "folder": Path.is_dir, "either": Path.exists}[kind](path)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def require_readable(path: Path, expected: str, *, option: str = "", kind: Kind = "file") -> Path:
     """Return a path that can be read.
 
@@ -39,6 +50,8 @@ def require_readable(path: Path, expected: str, *, option: str = "", kind: Kind 
     """
     received = f"received {option} {path}" if option else f"received {path}"
     try:
+        if not is_there(path, "either"):
+            raise FileNotFoundError
         mode = path.stat().st_mode
         is_folder = stat.S_ISDIR(mode)
         if is_folder and kind == "file":

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core.input_path import is_there
 from ..errors import InputError
 from .block_index import block_names
 from .libraries.index import library_of
@@ -65,7 +66,7 @@ def parse(spec: str) -> Parsed:
             f"received {spec!r}; an existing ONNX graph is not supported by this command; "
             "expected a block, a backbone, FILE.py or py:package.module:factory; name the module that it came from"
         )
-    is_path = is_folder_path(spec) and Path(spec).is_dir()  # a bundle's may have the + of its target
+    is_path = is_folder_path(spec) and is_there(Path(spec), "folder")  # a bundle's may have the + of its target
     parts = [_part(text, spec) for text in ([spec] if is_path else parts_of(spec))]
     if parts[0].places:
         raise InputError(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..core.hidden_folder import shortened
 from ..core.preprocessing import Preprocessing
 from ..core.tensor_spec import Axis, TensorSpec
 
@@ -62,6 +63,9 @@ class Target:
 
 
 def file_name(target: str) -> str:
-    """Return a target's name with every character replaced that a folder name should not hold."""
+    """Return a target's name with every character replaced that a folder name should not hold.
+
+    One that is longer than a file system allows is shortened.
+    """
     name = re.sub(r"\.py(?=[:+@]|$)|^onnx:|\.(onnx|pt2)$", "", target)
-    return re.sub(r"[^A-Za-z0-9_.+=,@-]+", "-", name).strip("-.") or "model"
+    return shortened(re.sub(r"[^A-Za-z0-9_.+=,@-]+", "-", name).strip("-.")) or "model"

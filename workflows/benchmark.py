@@ -10,6 +10,7 @@ from pathlib import Path
 from ..core.arguments import checked
 from ..core.bundle import Folder, open_bundle
 from ..core.graph import DEFAULT_OPSET
+from ..core.input_path import is_there
 from ..core.progress import Progress, silent
 from ..core.scratch import scratch
 from ..engines.timing import machine
@@ -117,12 +118,12 @@ def benchmark(
 
 def is_bundle(target: str) -> bool:
     """Return True if ``target`` means a folder: one that is there, or what looks like the path of one."""
-    return Path(target).is_dir() or is_folder_path(target)
+    return is_there(Path(target), "folder") or is_folder_path(target)
 
 
 def _models(request: TimedRequest, folder: Path, *, of_name: bool) -> _Models:
     """Return the models of a bundle, of an ONNX file, or of a TARGET."""
-    if of_name and not Path(request.target).is_dir() and (file := onnx_path(request.target)) is not None:
+    if of_name and not is_there(Path(request.target), "folder") and (file := onnx_path(request.target)) is not None:
         return _from_file(request, file, folder)
     return (_from_bundle if not of_name or is_bundle(request.target) else _from_target)(request, folder)
 

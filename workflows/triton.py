@@ -14,7 +14,7 @@ from ..core.file_hashes import require_unchanged
 from ..core.precision import FP32
 from ..core.progress import Progress, silent
 from ..engines.triton.batching import Batching, choose_batching
-from ..engines.triton.config import PLATFORMS, Serving, make_config, model_name
+from ..engines.triton.config import LONGEST_TITLE, PLATFORMS, Serving, make_config, model_name
 from ..engines.triton.folder import write_model
 from ..engines.triton.library import import_model_config
 from ..engines.triton.repository import check_place, repository
@@ -150,10 +150,10 @@ def _require_known(layout: str, backend: str, precisions: Sequence[str] | None) 
 
 def _grouped(name: str, sources: Sequence[Source], layout: Layout) -> dict[str, list[Source]]:
     """Return the sources of each model by its name. Raises InputError for a name that is no folder's."""
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or len(name) > LONGEST_TITLE:
         raise InputError(
-            f"received --name {name}; expected letters, digits, '_', '-' and '.', the first a letter or a digit; "
-            f"choose one, as {model_name(name)}"
+            f"received --name {name}; expected at most {LONGEST_TITLE} letters, digits, '_', '-' and '.', the first a "
+            f"letter or a digit; choose one, as {model_name(name)}"
         )
     if layout == "versions":
         return {name: list(sources)}

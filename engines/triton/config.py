@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.bundle import Bundle
+from ...core.hidden_folder import shortened
 from ...core.precision import FP32, PRECISIONS
 from ...core.tensor_spec import TensorSpec
 from ...errors import InputError
@@ -18,6 +19,7 @@ from .library import import_model_config
 from .source import PROGRAM, Source, hashes
 from .warmup import Request
 
+LONGEST_TITLE = 200  # of a model, a folder's name: with a precision behind it, it is still one
 CONFIG = "config.pbtxt"
 LABELS = "labels.txt"
 # The parameter that says which files of a bundle each version serves; a client reads it from the server.
@@ -89,8 +91,11 @@ def make_config(
 
 
 def model_name(target: str, precision: str = FP32) -> str:
-    """Return the name of a target's model: ``resnet50_cbam`` of ``resnet50+cbam``, with the precision below float32."""
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", target).strip("_.-") or "model"
+    """Return the name of a target's model: ``resnet50_cbam`` of ``resnet50+cbam``, with the precision below float32.
+
+    It is a folder's, so one that is too long is shortened.
+    """
+    name = shortened(re.sub(r"[^A-Za-z0-9.-]+", "_", target).strip("_.-"), LONGEST_TITLE) or "model"
     return name if precision == FP32 else f"{name}_{precision}"
 
 

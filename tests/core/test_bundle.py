@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from cli_run import run
 from manifest_edits import list_as_it_is
 from small_bundle import write
 from small_graph import healthy
@@ -222,3 +223,11 @@ def test_a_plan_that_no_hash_covers_is_found(tmp_path: Path) -> None:
         ]
         with pytest.raises(CheckFailed, match=r"bundle\.json: names the plan"):
             require_unchanged(open_bundle(tmp_path / "mine"))
+
+
+def test_a_text_that_is_too_long_for_a_path_is_no_bundle() -> None:
+    for text in ("se:" + "k=1," * 90, "n" * 300 + ".onnx"):
+        with pytest.raises(InputError, match=r"is not a bundle: it is (not there|an ONNX file)"):
+            open_bundle(text)
+    done = run("benchmark", "se:" + "k=1," * 90)
+    assert (done.exit_code, "expected option=value" in done.stderr) == (2, True)

@@ -29,6 +29,7 @@ def test_a_folder_is_taken_by_those_who_want_one(tmp_path: Path, kind: Kind) -> 
         ("missing", "folder", "which is not there; expected a thing; correct the path"),
         ("file/below", "either", "which is not there; expected a thing; correct the path"),
         ("zero\0byte", "file", "which is not there; expected a thing; correct the path"),
+        ("n" * 300, "either", "which is not there; expected a thing; correct the path"),
         ("loose", "file", "which is not there; expected a thing; correct the path"),
         ("folder", "file", "a folder; expected a thing; name the file in it"),
         ("file", "folder", "a file; expected a thing; name the folder that holds it"),

@@ -191,6 +191,8 @@ def test_the_grammar(text: str, part: Part) -> None:
         ("a/net.py:Net", "a-net-Net"),
         ("../net.py", "net"),
         ("resnet18+net.py@layer4", "resnet18+net@layer4"),
+        ("py:net:Net:" + "k=1," * 90, "py-net-Net-k=1,k=1,k=1,k=1,k=1,k=1,k=1,k-70892014"),
+        ("py:net:Net:" + "k=1," * 89 + "k=2", "py-net-Net-k=1,k=1,k=1,k=1,k=1,k=1,k=1,k-1e4333db"),
     ],
 )
 def test_the_folder_of_its_bundle(target: str, name: str) -> None:

@@ -282,7 +282,8 @@ def test_a_precision_without_a_plan_or_a_graph_of_its_own_is_left_out(tmp_path: 
             "nothing of .* is left to serve: fp32: no plan of TensorRT to serve; attn2trt comp",
         ),
         ({}, {"precisions": ("fp16",)}, "received --precision fp16; expected one that the bundle holds: fp32"),
-        ({}, {"name": "../x"}, "received --name ../x; expected letters, digits"),
+        ({}, {"name": "x" * 201}, "expected at most 200 letters, digits"),
+        ({}, {"name": "../x"}, "received --name ../x; expected at most 200 letters, digits"),
         ({}, {"layout": "x"}, "received layout='x'; expected names, versions; choose one"),
         ({}, {"backend": "x"}, "received backend='x'; expected auto, tensorrt, onnxruntime, python; choose one"),
         ({}, {"precisions": []}, "received no precisions; expected one or more, or None"),
@@ -459,3 +460,11 @@ def test_the_bundle_itself_is_not_changed(tmp_path: Path) -> None:
 def test_a_precision_that_is_named_twice_is_one_version(tmp_path: Path) -> None:
     found, _ = written(tmp_path, precisions=["fp32", "fp32"], layout="versions")
     assert [one.to_json()["versions"] for one in found.models] == [{"1": "fp32"}]
+
+
+def test_a_long_name_is_shortened(tmp_path: Path) -> None:
+    found, place = written(tmp_path, {"name": "se:" + "k=1," * 90, "precisions": ("fp32", "fp16")})
+    (tmp_path / ("r" * 250)).mkdir()
+    write_triton_repository(tmp_path / "b", tmp_path / ("r" * 250))
+    assert [model.name for model in found.models] == names(place) == names(tmp_path / ("r" * 250))
+    assert [len(name) for name in names(place)] == [49, 54]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ...core.hidden_folder import LONGEST_NAME
 from ...core.input_path import require_readable
 from ...core.nearest import nearest
 from ...core.precision import parse_precisions
@@ -169,7 +170,7 @@ class _Parser:
             if not isinstance(name, str) or not name or file_name(name) != name:
                 self._refuse(
                     f"name = {name!r} under [[{where}]]",
-                    "a word of letters, digits, '.', '-' and '_', which names folders",
+                    f"a word of at most {LONGEST_NAME} letters, digits, '.', '-' and '_', which names folders",
                     "correct it",
                 )
             names.append(name)

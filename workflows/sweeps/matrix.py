@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from ...core.hidden_folder import shortened
+from ...core.input_path import is_there
 from ...core.manifest import MANIFEST
 from ...core.schedule import Needs, Task
 from ...errors import InputError
@@ -124,10 +126,11 @@ def jobs_of(file: SweepFile, arguments: Mapping[tuple[str, str], Sequence[str]])
             for verb in file.verbs:
                 where = machine if verb.is_on_machine else file.resources
                 after = latest if verb.takes != "target" else ""
-                is_bundle = verb.takes == "either" and Path(target, MANIFEST).is_file()
+                is_bundle = verb.takes == "either" and is_there(Path(target, MANIFEST), "file")
                 has_precision = verb.has_precision or (bool(after) and any(one.has_precision for one in file.verbs))
                 names = (file_name(target), folder_of(precision) if has_precision else "", options.name)
                 cell = ".".join(filter(None, names))
+                cell = shortened(f"{cell}@{where.name}" if where.name else cell)
                 words = arguments[verb.name, options.name]
                 job = Job(
                     verb=verb,
@@ -135,7 +138,7 @@ def jobs_of(file: SweepFile, arguments: Mapping[tuple[str, str], Sequence[str]])
                     precision=precision if has_precision else "",
                     options=options.name,
                     machine=where.name,
-                    cell=f"{cell}@{where.name}" if where.name else cell,
+                    cell=cell,
                     arguments=tuple(_used(words, precision, file.precisions) if verb.has_precision else words),
                     needs=replace(where.needs, is_alone=verb.is_timed),
                     after=after,

@@ -38,6 +38,14 @@ def test_every_combination_is_a_chain_of_jobs_and_deploy_is_done_once_for_all_ma
     assert by_name["deploy se.fp32"].needs.gpus == 0
 
 
+def test_long_names_are_those_of_folders_still() -> None:
+    targets = ["se:" + "k=1," * 40 + end for end in ("k=1", "k=2", "k=1" * 80)]
+    document = {"targets": targets, "options": [{"name": "o" * 90}], "machines": [{"name": "m"}]}
+    folders = [job.folder.parent.name for job in jobs({**document, "verbs": ["deploy", "benchmark"]})]
+    assert len(set(folders)) == len(folders)
+    assert max(map(len, folders)) <= 255
+
+
 def test_command_lines() -> None:
     document = {"verbs": ["deploy", "compile", "benchmark"], "targets": ["se"], "precisions": ["fp16"]}
     deploy, compiling, timed = jobs(document, "--seed=1")
