@@ -31,8 +31,8 @@ def latency_table(found: Benchmark) -> RenderableType:
         if row.measurement is not None:
             table.add_row(str(row.batch), Text(row.model), row.runtime, *_cells(row, found, on_device=on_device))
     precisions = dict.fromkeys(row.measurement.precision for row in found.rows if row.measurement is not None)
-    said = ", ".join(precisions) or "float32"
-    lines: list[Text] = [Text(f"{found.target}, {said}, {found.threads} threads, {found.machine.get('cpu', '')}")]
+    said = [found.target, *precisions, f"{found.threads} threads", found.machine.get("cpu", "")]
+    lines: list[Text] = [Text(", ".join(said))]
     lines += _missing(found)
     lines += [Text(f"warning: {text}", style="yellow") for text in found.warnings()]
     legend = Text(

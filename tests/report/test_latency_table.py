@@ -79,6 +79,7 @@ def test_the_ratio_is_to_the_same_model_and_batch() -> None:
 def test_without_a_number_there_is_no_empty_table() -> None:
     text = shown(replace(FOUND, rows=FOUND.rows[2:3]))
     assert "median ms" not in text
+    assert text.startswith("cbam, 2 threads, a processor\n")
     assert "not measured: ort-cuda" in text
 
 
