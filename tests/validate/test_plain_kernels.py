@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from attn2trt.validate.cases import Case
-from attn2trt.validate.metrics import measure
+from attn2trt.validate.metrics import LIMIT, measure
 from attn2trt.validate.plain_kernels import plain_kernels_mode
 from attn2trt.validate.reference import references
 
@@ -54,10 +54,62 @@ def test_a_sum_over_an_outer_axis_has_one_accumulator_for_each_result(dim: int, 
     with plain_kernels_mode():
         lost = (equal.mean(dim) * 785 - 1).abs().max().item() / 2**-24
     assert roundings / 5 < lost < 1.5 * roundings
-    # of each image's 4096 numbers, one axis behind them
-    images = torch.full((2, 4096, 1), 1 / 4096)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims", "roundings"),
+    [
+        ((2, 4096), 1, 47),  # eight accumulators
+        ((2, 4096, 3), 1, 170),  # one, four terms at a time
+        ((2, 64, 64, 3), (1, 2), 170),
+        ((2, 4096, 1), 1, 170),  # one axis behind them
+        ((1, 4096, 3), 1, 679),  # one by one
+        ((4096, 1), 0, 679),
+        ((1, 160, 160, 3), (1, 2), 1412),
+        ((2, 64, 3, 64), (1, 3), 679),  # apart
+    ],
+)
+def test_a_mean_of_equal_numbers_loses_what_onnx_runtime_does(
+    shape: tuple[int, ...], dims: int | tuple[int, ...], roundings: float
+) -> None:
+    equal = torch.full(shape, 0.7)
     with plain_kernels_mode():
-        assert torch.equal(images.sum(1), images.squeeze(2).t().contiguous().sum(0).unsqueeze(1))
+        lost = (equal.mean(dims) / equal.double().mean(dims) - 1).abs().max().item() / 2**-24
+    assert abs(lost - roundings) < 4
+
+
+def test_a_sum_of_one_number_without_an_axis_is_that_number() -> None:
+    one = torch.tensor(3.5)
+    with plain_kernels_mode():
+        found = torch.stack([one.sum(), one.mean(), torch.linalg.vector_norm(one), one.logsumexp(0)])
+    torch.testing.assert_close(found, torch.full((4,), 3.5))
+
+
+def test_a_norm_of_a_large_map_has_one_accumulator() -> None:
+    equal = torch.full((1, 2, 160, 160), 0.7)
+    with plain_kernels_mode():
+        lost = (torch.linalg.vector_norm(equal, dim=(2, 3)) / equal.double().norm(dim=(2, 3)) - 1).abs().max().item()
+    assert abs(lost / 2**-24 - 2652) < 4
+
+
+class MeanOfAlike(nn.Module):
+    """The mean over tokens near 0.7, by one more than there are if ``more`` is 1."""
+
+    def __init__(self, more: int = 0) -> None:
+        super().__init__()
+        self.more = more
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.sigmoid() * 1e-5 + 0.7).sum(1) / (x.shape[1] + self.more)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_one_term_of_4096_shows_in_a_mean_of_equal_numbers(width: int) -> None:
+    cases = [Case.of("one", {"x": np.random.default_rng(0).standard_normal((2, 4096, width), np.float32)})]
+    reference = next(references(MeanOfAlike(), cases))
+    wrong = MeanOfAlike(1)(torch.from_numpy(cases[0].feeds["x"])).numpy()
+    found = measure(wrong, reference.outputs64["output"])
+    assert found.l2 > LIMIT * reference.floors["output"].l2
 
 
 WITH_SUMS: dict[str, Callable[[Tensor], Any]] = {
