@@ -221,8 +221,7 @@ class _Tail:
 def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -> None:
     # a frozen normalisation has its scale and shift as buffers
     own: dict[str, Any] = dict(part.named_buffers(recurse=False)) if _has_statistics(part) else {}
-    others: dict[str, Any] = dict(part.named_parameters(recurse=False))
-    own |= others
+    own |= dict(part.named_parameters(recurse=False))
     if _is_scaled(part):
         _normal(own["weight"], 0.0, 1.0, generator)
         own["weight"].mul_(_of_kernel(own["weight"]))
@@ -234,8 +233,9 @@ def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -
             _uniform(own["weight"], low, high, generator)
         if "bias" in own:
             _normal(own["bias"], 0.0, 0.2, generator)
-    for name, parameter in others.items():
-        if name in ("weight", "bias") and (_is_scaled(part) or _is_norm(part)):
+    drawn = {"weight", "bias"} if _is_scaled(part) or _is_norm(part) else set()
+    for name, parameter in part.named_parameters(recurse=False):
+        if name in drawn:
             continue
         if name.endswith("weight") and not bool(parameter.any()):
             _uniform(parameter, 0.6, 1.4, generator)

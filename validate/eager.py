@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .choice import Choice
-    from .hidden import Hidden
+    from .reached import Reached
     from .repeats.draws import Draws
 
 Feeds = dict[str, Array]
@@ -124,9 +124,9 @@ class Eager:
         found.watch = Watch(found.inside)
         return found
 
-    def tell(self, hidden: Hidden) -> None:
-        """Let ``hidden`` know what every watched run reaches, by the module that runs it."""
-        self.watch.reached = hidden.reached
+    def tell(self, reached: Reached) -> None:
+        """Let ``reached`` know what every watched run reaches, by the module that runs it."""
+        self.watch.reached = reached
         self.follow_modules()
 
     def follow_modules(self) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 
 from .arrays import Array
 
-# aten operators that gates end in, and those of them that act on every element alone
-GATES = frozenset({"sigmoid", "hardsigmoid", "tanh", "_softmax", "softmax"})
-_ELEMENTWISE_GATES = frozenset({"sigmoid", "hardsigmoid", "tanh"})
+# aten operators that gates end in
+_SOFTMAXES = frozenset({"_softmax", "softmax"})
+_GATES = _SOFTMAXES | {"sigmoid", "hardsigmoid", "tanh"}
 # aten operators that give one number for a whole range
 _FLAT = frozenset({"relu", "hardtanh", "hardswish", "clamp", "clamp_min", "threshold"})
 _COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -100,7 +100,7 @@ class Reached:
 
 def is_followed(operator: str) -> bool:
     """Tell whether an operator, by its name, is a gate or an activation."""
-    return operator in GATES | _FLAT
+    return operator in _GATES | _FLAT
 
 
 def is_comparison(operator: str) -> bool:
@@ -113,7 +113,7 @@ def _channel_ends(operator: str, value: Array) -> tuple[Array, Array]:
 
     Channels are dimension 1, as of a convolution, or the last of three.
     """
-    if value.ndim < 2 or operator not in _ELEMENTWISE_GATES | _FLAT:
+    if value.ndim < 2 or operator in _SOFTMAXES:
         channels, axes = value, None
     elif value.ndim == 3:
         channels, axes = value, (0, 1)
@@ -126,7 +126,7 @@ def _still_gate(place: Place, low: Array, high: Array) -> str:
     """Return what is said of a gate that gives the same number everywhere; "" of any other and of an activation."""
     path, operator, _ = place
     lowest, highest = float(low.min()), float(high.max())
-    if operator not in GATES or highest - lowest >= STILL:
+    if operator not in _GATES or highest - lowest >= STILL:
         return ""
     return (
         f"{path or 'the model'}: the {operator.strip('_')} gives {(lowest + highest) / 2:.3g} in every case, so what "
@@ -138,7 +138,7 @@ def _still_channels(place: Place, low: Array, high: Array) -> float:
     """Return the share of channels that have one number each; 0.0 without channels, or if a gate stands still."""
     if not low.ndim or _still_gate(place, low, high):
         return 0.0
-    still = high - low <= STILL * np.maximum(np.abs(low), np.abs(high)) if place[1] in GATES else high == low
+    still = high - low <= STILL * np.maximum(np.abs(low), np.abs(high)) if place[1] in _GATES else high == low
     return float(still.mean())
 
 

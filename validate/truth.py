@@ -70,7 +70,7 @@ class _Runner:
     def _repeats(self) -> Repeats:
         repeats = Repeats(self.module, self._cases)
         if self._hidden is not None:
-            self.module.tell(self._hidden)
+            self.module.tell(self._hidden.reached)
         repeats.start()
         return repeats
 

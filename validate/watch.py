@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """What one run after the other meets.
+    """Look at runs of the truth, one after the other.
 
     Attributes:
         largest: The largest finite magnitude that the last run met.
@@ -48,7 +48,7 @@ class Watch:
         import torch
         from torch.utils._pytree import tree_leaves
 
-        depends = bool(self._sources.follow(args, kwargs, result)) if self.reached is not None else False
+        depends = self.reached is not None and self._sources.follow(args, kwargs, result) != 0
         if _is_view(func):
             return
         operator = name_of(func.overloadpacket.__name__)
