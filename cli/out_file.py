@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.destination import bundle_at, why_not_writable
-from ..core.manifest import MANIFEST
+from ..core.destination import bundle_around, why_not_writable
 from ..errors import InputError, StorageError
 from .output import strict
 
@@ -81,8 +80,8 @@ class OutFile:
             self._refuse("a folder", "the name of a file")
         if mode is not None and not stat.S_ISREG(mode):
             self._refuse("a link, device, FIFO or socket", "a regular file or none")
-        if mode is not None and (bundle := _bundle_of(self.path)) is not None:
-            self._refuse(f"a file of the bundle {bundle.name}", "one that is no part of a bundle")
+        if (bundle := bundle_around(parent)) is not None:
+            self._refuse(f"a file in the bundle {bundle.name}, which holds its own alone", "one in no bundle")
         if mode is not None and not self.force and not _is_ours(self.path):
             self._refuse("a file that this command did not write", "one that it did, or none, or --force")
         if why := why_not_writable(parent):
@@ -125,12 +124,3 @@ def _is_document(content: bytes) -> bool:
         return bool(is_sarif or document.get("command") in COMMANDS)
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return False
-
-
-def _bundle_of(path: Path) -> Path | None:
-    """Return the bundle that a file is part of: its manifest, or a file that this lists. None for any other file."""
-    for folder in path.parents[:2]:
-        bundle = bundle_at(folder)
-        if bundle is not None and path.relative_to(folder).as_posix() in (MANIFEST, *bundle.manifest["files"]):
-            return folder
-    return None

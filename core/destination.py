@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ..errors import Attn2trtError, InputError, StorageError
-from .bundle import Bundle, open_bundle
+from .bundle import open_bundle
 from .input_path import require_utf8
 from .manifest import MANIFEST
 
@@ -138,25 +138,29 @@ def check_parents(destination: Path) -> None:
     check_writable(above, destination)
 
 
-def check_outside_bundles(destination: Path, folder: Path) -> None:
-    """Raise InputError if ``folder``, in which ``destination`` is to be written, is a bundle or lies in one.
+def check_outside_bundles(destination: Path, folder: Path, option: str = "-o") -> None:
+    """Raise InputError if ``folder``, in which ``destination`` is to be written, is a bundle or lies in one."""
+    if (bundle := bundle_around(folder)) is not None:
+        raise InputError(
+            f"received {option} {destination}, which would be written into the bundle {bundle.name}; expected a folder "
+            f"that lies in no bundle; give a folder that does not exist yet with {option}, beside {bundle.name}"
+        )
 
-    A bundle holds what its manifest lists: with another folder in it, nothing could replace it.
+
+def bundle_around(folder: Path) -> Path | None:
+    """Return the bundle that a folder is or lies in, None if it is in none.
+
+    A bundle holds what its manifest lists: with anything else in it, nothing could replace it.
     """
     real = folder.resolve()
-    for above in (real, *real.parents):
-        if bundle_at(above) is not None:
-            raise InputError(
-                f"received -o {destination}, which would be written into the bundle {above.name}; expected a folder "
-                f"that lies in no bundle; {ELSEWHERE}, beside {above.name}"
-            )
+    return next((above for above in (real, *real.parents) if _is_bundle(above)), None)
 
 
-def bundle_at(folder: Path) -> Bundle | None:
-    """Return the bundle that a folder is; None for any other folder."""
+def _is_bundle(folder: Path) -> bool:
     with contextlib.suppress(Attn2trtError, OSError):
-        return open_bundle(folder)
-    return None
+        open_bundle(folder)
+        return True
+    return False
 
 
 def _check_replaceable(destination: Path, place: Path, what: str) -> None:

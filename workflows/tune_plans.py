@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
+from ..core.destination import check_outside_bundles
 from ..core.extend import changing, free_name
 from ..core.file_hashes import require_unchanged
 from ..core.progress import Progress, silent
@@ -141,13 +142,15 @@ def tune_plans(
 
     Raises:
         MissingRequirement: There is no GPU, or no TensorRT that can use it.
-        InputError: The bundle has no graph of the precision, or a size is outside of its ranges.
+        InputError: The bundle has no graph of the precision, a size is outside of its ranges, or the cache lies in one.
         CheckFailed: A file of the bundle has changed, a candidate computes something else, or the result fails.
         StorageError: Another command changes the bundle now, or uses the same cache.
     """
     asked = request or TuneRequest()
     flavour = _flavour(asked.runtime)
     opened = open_bundle(bundle)
+    if asked.cache is not None:
+        check_outside_bundles(asked.cache, asked.cache, "--cache")
     _require_candidates(opened, asked.precision_of(opened))
     asked.options.require_for(flavour)
     _profile(opened, asked)

@@ -8,12 +8,14 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 import served_bundle
-from cli_run import run
+from cli_run import refused, run
 from odd_files import bind_socket, make_device
 from small_bundle import CONTENT, write
 
+from attn2trt.cli.commands import COMMANDS, group
 from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.core.destination import check_destination
 from attn2trt.core.manifest import MANIFEST, MODEL, REFERENCE
@@ -228,9 +230,46 @@ def test_nor_beside_the_files_of_one(tmp_path: Path) -> None:
         write_triton_repository(bundle, bundle, add=True)
     with pytest.raises(InputError, match=words):
         check_sweep(bundle)
-    done = run("programs", str(bundle), "-o", str(bundle / "cpp"))
-    assert (done.exit_code, done.stdout) == (2, "")
     check_destination(bundle)
+
+
+# How each command is told a place to write, by its option
+WRITING = {
+    "deploy": ["deploy se -o PLACE", "deploy se --format sarif=PLACE"],
+    "export": ["export se -o PLACE"],
+    "validate": ["validate b --format junit=PLACE"],
+    "check": ["check model.onnx --format markdown=PLACE"],
+    "benchmark": ["benchmark se -o PLACE --force"],
+    "cost": ["cost resnet18+se -o PLACE", "cost resnet18+se --plot PLACE.png"],
+    "tune": ["tune b --runtime tensorrt --cache PLACE"],
+    "sweep": ["sweep one.toml -o PLACE"],
+    "report": ["report b -o PLACE"],
+    "triton": ["triton b -o PLACE"],
+    "programs": ["programs b -o PLACE"],
+    "plugin": ["plugin --for sm90 -o PLACE"],
+}
+NAMES_A_PLACE = {"-o", "--plot", "--format", "--cache"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_writes_into_a_bundle(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    lines = [line.split() for line in WRITING.get(name, [])]
+    assert {word for line in lines for word in line} & NAMES_A_PLACE == NAMES_A_PLACE & {
+        option for parameter in command.params for option in parameter.opts
+    }
+    monkeypatch.chdir(tmp_path)
+    served_bundle.write(tmp_path / "b")
+    (tmp_path / "one.toml").write_text('verbs = ["deploy"]\ntargets = ["se"]\n')
+    (tmp_path / "model.onnx").touch()
+    before = snapshot(tmp_path)
+    for line in lines:
+        stated = refused(run(*(word.replace("PLACE", "b/x") for word in line)))
+        assert "b/x" in stated
+        assert "the bundle b" in stated
+        assert "no bundle; give" in stated
+    assert snapshot(tmp_path) == before
 
 
 def test_a_folder_with_another_file_of_that_name_is_no_bundle(tmp_path: Path) -> None:
