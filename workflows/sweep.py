@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.arguments import checked
 from ..core.plain_data import plain
-from ..core.schedule import Backend, Ended, Event, Schedule
-from ..engines.environment import ask_driver
-from ..engines.timing.machine import describe, physical_cores
+from ..core.schedule import Ended, Event, Schedule
+from ..engines.timing.machine import physical_cores
 from ..errors import Attn2trtError, InputError
 from ..report.sweep_table import BY_CODE, Status, SweepRow, sweep_csv
 from .report import report_page, why_no_page
@@ -25,6 +24,9 @@ from .sweeps.folders import COMMAND, MARKER
 from .sweeps.local import LocalBackend
 from .sweeps.matrix import Job, jobs_of
 from .sweeps.results import Result, Results
+
+if TYPE_CHECKING:
+    from .sweeps.ray_cluster import RayBackend
 
 RETRIES = 2
 # The seconds that a job waits for a node that can run it, on a cluster whose nodes come and go.
@@ -143,18 +145,19 @@ def sweep(
     with CommandWorker() as worker:
         everything = _jobs(asked, worker)
         by_name = {job.name: job for job in everything}
-        results = Results(folder, everything, resume=resume, force=force, machine=None if ray else _this_machine())
+        results = Results(folder, everything, resume=resume, force=force)
         for job in everything:
             if not job.after:
                 results.key(job)  # a target that is no bundle is an error of the file, before anything is written
         with _cluster(ray) as cluster, results:
             results.write(MARKER, json.dumps({"command": COMMAND, "id": uuid.uuid4().hex, "jobs": []}) + "\n")
+            backend = _backend(by_name, results, worker, jobs=jobs, cluster=cluster, shared=shared)
             schedule = Schedule(
                 [job.task for job in everything],
-                _backend(by_name, results, worker, jobs=jobs, cluster=cluster, shared=shared),
+                backend,
                 retries=retries,
                 patience=patience if ray else 0.0,
-                known=lambda name: _known(results, by_name[name]),
+                known=lambda name: _known(results, by_name[name], backend),
             )
             rows = _run(schedule, by_name, progress)
             return _write(results, [rows[job.name] for job in everything])
@@ -215,13 +218,9 @@ def _cluster(address: str | None) -> AbstractContextManager[Any]:
     return connected(address)
 
 
-def _this_machine() -> dict[str, Any]:
-    return {**describe(), "driver": ask_driver().version}
-
-
 def _backend(
     by_name: Mapping[str, Job], results: Results, worker: CommandWorker, *, jobs: int | None, cluster: Any, shared: bool
-) -> Backend:
+) -> LocalBackend | RayBackend:
     """Return what runs the jobs. The schedule ends it."""
     if cluster is None:
         return LocalBackend(by_name, results, worker, min(len(by_name), jobs or physical_cores()))
@@ -230,8 +229,8 @@ def _backend(
     return RayBackend(by_name, results, cluster, shared=shared)
 
 
-def _known(results: Results, job: Job) -> Ended | None:
-    found = results.known(job)
+def _known(results: Results, job: Job, backend: LocalBackend | RayBackend) -> Ended | None:
+    found = results.known(job, backend.machines)
     return None if found is None else Ended(job.name, found.code == 0, result=found)
 
 

@@ -8,6 +8,8 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from ...core.memory import machine_bytes
 from ...core.schedule import Ended, Needs, Node
@@ -15,6 +17,7 @@ from ...engines.environment import ask_driver
 from ...errors import Interrupted
 from ..versions import package_versions
 from .command_worker import CommandWorker, Ending, absolute
+from .machine import machine_here
 from .matrix import Job
 from .orders import order_for
 from .results import Results
@@ -52,6 +55,14 @@ class LocalBackend:
     def nodes(self) -> list[Node]:
         """Return this machine."""
         return [self._node]
+
+    def machines(self, _job: Job) -> Sequence[Mapping[str, Any]]:
+        """Return what is known of this machine."""
+        return [self._machine]
+
+    @cached_property
+    def _machine(self) -> Mapping[str, Any]:
+        return machine_here()
 
     def start(self, name: str, _node: Node, attempt: int) -> None:
         """Start a job in its own folder."""
@@ -93,6 +104,7 @@ class LocalBackend:
             node="",
             attempt=running.attempt,
             versions=self._versions,
+            machine=self._machine if running.job.verb.is_on_machine else {},
         )
         return Ended(name, result.code == 0, result.died, result)
 

@@ -18,6 +18,7 @@ from ...core.schedule import Ended, Left, Node
 from ...errors import CheckFailed, MissingRequirement, StorageError, one_line
 from .command_worker import absolute
 from .folders import ERRORS, MARKER, WORK
+from .machine import machine_here
 from .matrix import Job
 from .orders import order_for
 from .pack import pack, unpack
@@ -30,6 +31,7 @@ NODES_SECONDS = 1.0  # nodes are asked for no more often
 WAIT_SECONDS = 0.5  # for a job to end, before nodes are looked at again
 FETCH_SECONDS = 0.05  # the same while the files of another are fetched
 CONNECT_SECONDS = 10.0
+MACHINE_SECONDS = 60.0  # for a node to say what it is; a process of Ray starts there for it
 FRESH = "/nowhere"  # a folder that the node replaces by one of its own
 # Errors of Ray after which a node of that number never comes back.
 NODE_LOST = ("NodeDiedError", "LocalRayletDiedError", "TaskUnschedulableError")
@@ -42,6 +44,7 @@ class _Running:
     node: Node
     attempt: int
     work: Path | None  # on shared storage
+    machine: Mapping[str, Any]
 
 
 class RayBackend:
@@ -68,6 +71,7 @@ class RayBackend:
         self._nodes: tuple[Node, ...] = ()
         self._asked = float("-inf")
         self._lost: set[str] = set()  # nodes that Ray lists as alive for some seconds more
+        self._machines: dict[str, Mapping[str, Any]] = {}
 
     def _shared_storage(self) -> dict[str, str]:
         mark = (self._results.folder / MARKER).read_text(encoding="utf-8")
@@ -82,11 +86,29 @@ class RayBackend:
             self._asked = time.monotonic()
         return self._nodes
 
+    def machines(self, job: Job) -> Sequence[Mapping[str, Any]]:
+        """Return what is known of each machine that could hold a job now."""
+        found = [self._machine(node) for node in self.nodes() if node.could_hold(job.needs)]
+        return [machine for machine in found if machine]
+
+    def _machine(self, node: Node) -> Mapping[str, Any]:
+        """Return what the machine of a node says that it is, asked once; nothing if it does not answer."""
+        if node.machine not in self._machines:
+            task = self._ray.remote(machine_here).options(
+                num_cpus=0, max_retries=0, name="attn2trt machine", scheduling_strategy=_pinned(node)
+            )
+            self._machines[node.machine] = {}
+            # what keeps it from answering is said of the job that meets it, too
+            with contextlib.suppress(self._ray.exceptions.RayError, ConnectionError):
+                self._machines[node.machine] = self._ray.get(task.remote(), timeout=MACHINE_SECONDS)
+        return self._machines[node.machine]
+
     def start(self, name: str, node: Node, attempt: int) -> None:
         """Send a job to a node. It asks Ray for what it needs there, so that other users of the cluster are heeded."""
         job = self._jobs[name]
         work = self._work_folder(job, attempt) if self._storage else None
         folder = FRESH if work is None else absolute(work)
+        machine = self._machine(node) if job.verb.is_on_machine else {}
         cpus = node.cpus if job.needs.is_alone else job.needs.cpus
         order = order_for(job, self._results, folder, threads=max(1, int(cpus)))
         options: dict[str, Any] = {
@@ -105,7 +127,7 @@ class RayBackend:
         with self._answers():
             bundle = self._sent(job) if work is None else None
             reference = task.remote(order.to_json(), bundle, self._code, self._storage)
-        self._running[reference] = _Running(job, node, attempt, work)
+        self._running[reference] = _Running(job, node, attempt, work, machine)
 
     def wait(self) -> Sequence[Ended | Left]:
         """Return the jobs that have ended since, and those whose files are fetched now, while the node goes on."""
@@ -187,6 +209,7 @@ class RayBackend:
             node=str(running.node),
             attempt=running.attempt,
             versions=answer.get("versions", {}),
+            machine=running.machine,
         )
         return Ended(job.name, result.code == 0, result.died, result)
 

@@ -7,7 +7,7 @@ not write is touched.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Result:
         latency_ms: The median of the fastest runtime, of a benchmark.
         content: The hash of its bundle's manifest and of its document, which the next job's key holds.
         versions: The packages on the machine that ran it.
+        machine: What is known of that machine, if the result is about it; empty for any other.
         reused: True if it was there before.
     """
 
@@ -68,6 +69,7 @@ class Result:
     latency_ms: float | None
     content: Mapping[str, str]
     versions: Mapping[str, str]
+    machine: Mapping[str, Any]
     reused: bool = False
 
 
@@ -79,7 +81,6 @@ class Results:
         jobs: The jobs of the sweep.
         resume: Take results of an earlier sweep that are there.
         force: Run every job anew.
-        machine: What is known of this machine, if the jobs run on it: a time or a plan is not that of another one.
 
     Raises:
         InputError: The place is neither free nor a sweep's, or has results and neither ``resume`` nor ``force`` is
@@ -94,14 +95,12 @@ class Results:
         *,
         resume: bool = False,
         force: bool = False,
-        machine: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self.force = force
         self.results: dict[str, Result] = {}
         self._jobs = {job.name: job for job in jobs}
         self._keys: dict[str, str] = {}
-        self._machine = dict(machine or {})
         self._lock = Lock(None)
         check_place(folder, resume=resume or force)
         for job in jobs:
@@ -139,12 +138,14 @@ class Results:
             "read": read,
             "input": self.results[job.after].content if job.after else self._source_hash(job),
             "machine": [job.machine, str(job.needs)] if job.machine else [],
-            "here": self._machine if job.verb.is_on_machine else {},
         }
         return content_key(parts)
 
-    def known(self, job: Job) -> Result | None:
-        """Return the result of before if the job would give it again and every file of it is whole."""
+    def known(self, job: Job, machines: Callable[[Job], Sequence[Mapping[str, Any]]]) -> Result | None:
+        """Return the result of before if the job would give it again and every file of it is whole.
+
+        ``machines`` is asked what is known of those that the job can run on, if its result is about one.
+        """
         key = self.key(job)  # of the files as they are before the job runs, whether or not it does
         if self.force or not job.is_described:
             return None
@@ -154,6 +155,8 @@ class Results:
         if not found.content or found.content != _content(self.folder / job.folder, job):
             return None
         if job.keeps_bundle and not all(part.ok for part in verify(self.folder / job.folder / BUNDLE)):
+            return None
+        if job.verb.is_on_machine and found.machine not in machines(job):
             return None
         self.results[job.name] = replace(found, reused=True)
         return self.results[job.name]
@@ -207,6 +210,7 @@ class Results:
         node: str,
         attempt: int,
         versions: Mapping[str, str],
+        machine: Mapping[str, Any],
     ) -> Result:
         """Read what a job left in its folder, keep the result, and return it."""
         folder = self.folder / job.folder
@@ -228,6 +232,7 @@ class Results:
             latency_ms=found.latency_ms,
             content=_content(folder, job),
             versions=dict(versions),
+            machine=dict(machine),
         )
         _keep_texts(folder, output if not job.keeps_bundle and not job.verb.document else "", errors)
         write_text(folder / RESULT, manifest_text({"command": COMMAND, **_to_json(result)}))

@@ -74,7 +74,7 @@ class StandIn:
     def wait(self, references: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
         return references[:1], references[1:]
 
-    def get(self, reference: Any) -> Any:
+    def get(self, reference: Any, **_: Any) -> Any:
         if self.losses:
             raise self.losses.pop(0)
         return self.change(reference())
@@ -123,8 +123,23 @@ def test_a_bundle_comes_back_whole_and_names_its_place_here(stand_in: Path, fake
 def test_what_is_timed_asks_for_the_whole_node(stand_in: Path, fake: list[StandIn]) -> None:
     document = {"machines": [{"name": "l4", "accelerator": "L4"}]}
     assert bool(run("cost", document=document))
-    (asked,) = fake[0].asked
+    _, asked = fake[0].asked  # the first asks what the node is
     assert (asked["num_cpus"], asked["num_gpus"], asked["accelerator_type"]) == (2, 1, "L4")
+
+
+def test_a_time_is_that_of_a_machine_that_the_cluster_still_has(
+    stand_in: Path, fake: list[StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_reused(cpu: str, **more: Any) -> bool:
+        monkeypatch.setattr(ray_cluster, "machine_here", lambda: {"cpu": cpu})
+        return [row.reused for row in run("cost", **more).rows] == [True]
+
+    assert not is_reused("one")
+    assert is_reused("one", resume=True)
+    assert not is_reused("other", resume=True)
+    fake[0] = StandIn(NodeDiedError("gone"))  # it does not say what it is
+    assert not is_reused("other", force=True)
+    assert not is_reused("other", resume=True)
 
 
 def test_a_lost_node_is_named_and_another_takes_the_job(stand_in: Path, fake: list[StandIn]) -> None:

@@ -150,7 +150,7 @@ def test_what_another_machine_timed_is_run_again(stand_in: Path, monkeypatch: py
     run("se", verbs=("deploy", "cost"))
     verbs = ("deploy", "cost")
     assert [row.reused for row in run("se", verbs=verbs, resume=True).rows] == [True, True]
-    monkeypatch.setattr("attn2trt.workflows.sweep.describe", lambda: {"cpu": "another"})
+    monkeypatch.setattr("attn2trt.workflows.sweeps.local.machine_here", lambda: {"cpu": "another"})
     assert [row.reused for row in run("se", verbs=verbs, resume=True).rows] == [True, False]
 
 
