@@ -56,20 +56,34 @@ def test_the_sample_project_uses_it() -> None:
     assert used <= ACTION["outputs"].keys()
 
 
-def test_arguments_on_several_lines_are_all_given(tmp_path: Path) -> None:
-    python = tmp_path / "python"
+def deploy_step(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """What the step gives Python, and its outputs, on a runner that keeps this folder."""
+    python, output = folder / "python", folder / "output"
     python.write_text("#!/bin/sh\nprintf '%s|' \"$@\"\n")
     python.chmod(0o755)
+    output.unlink(missing_ok=True)
     own = {
         "TARGET": "my net.py",
         "ARGUMENTS": "--shape 2x3x8x8\n--precision fp32,fp16\n",
-        "GITHUB_OUTPUT": os.devnull,
+        "GITHUB_OUTPUT": str(output),
+        "RUNNER_TEMP": str(folder),
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
     }
     shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", steps()[1]["run"]]
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    ran = subprocess.run(shell, env={**os.environ, **own, "PATH": path}, capture_output=True, text=True, check=True)
-    given = ran.stdout.split("|")
+    ran = subprocess.run(shell, env={**os.environ, **own}, cwd=folder, capture_output=True, text=True, check=True)
+    return ran.stdout.split("|"), dict(line.split("=", 1) for line in output.read_text().splitlines())
+
+
+def test_arguments_on_several_lines_are_all_given(tmp_path: Path) -> None:
+    given, _ = deploy_step(tmp_path)
     assert given[:8] == ["-m", "attn2trt", "deploy", "my net.py", "--shape", "2x3x8x8", "--precision", "fp32,fp16"]
+
+
+def test_no_output_is_that_of_an_earlier_run(tmp_path: Path) -> None:
+    (first, before), (_, after) = deploy_step(tmp_path), deploy_step(tmp_path)
+    assert {before["bundle"], f"sarif={before['sarif']}", f"junit={before['junit']}"} <= {*first}
+    assert set(before.values()).isdisjoint(after.values())
+    assert not [path for path in after.values() if Path(path).exists()]
 
 
 def in_new_environment(folder: Path) -> dict[str, str]:
