@@ -62,7 +62,7 @@ def _plot(_context: click.Context, _option: click.Parameter, path: Path | None) 
 @timing_options("each graph")
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     callback=_plot,
     help="Draw it to a .png or .svg file; needs matplotlib.",

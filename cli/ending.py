@@ -21,7 +21,7 @@ import click
 from ..core.fork import flush
 from ..core.memory import is_shortage
 from ..core.processes import leave_if_copy, stage
-from ..errors import Attn2trtError, CheckFailed, StorageError, place
+from ..errors import Attn2trtError, CheckFailed, InputError, StorageError, place
 from .guard import INTERRUPTED
 from .other_tools import advice
 from .streams import drop_stdout, printable
@@ -37,6 +37,14 @@ FIXES = {
     errno.EPERM: "fix the permission, or choose another place",
     errno.EPIPE: "have the output read to its end",
 }
+# The same for what is wrong with a path itself, whatever lies there: bad input, with the path that would do.
+NO_PATHS = {
+    errno.ENAMETOOLONG: ("names of at most 255 bytes, as file systems take them", "give a shorter path"),
+    errno.ELOOP: ("a path without a link that leads back to itself", "give another path"),
+    errno.ENOTDIR: ("a path through folders alone", "give another path"),
+    errno.EISDIR: ("the path of a file", "name the file in it"),
+}
+LONGEST = 200  # characters of a path in a line
 # click's names of what a number is to be
 NUMBERS = {"integer": "whole number", "float": "number"}
 _NO_NUMBER = re.compile(r"is not a valid (integer|float)(?: range)?$")
@@ -103,7 +111,7 @@ def _explain_error(error: Exception) -> tuple[str, int]:
         return _usage(error), error.exit_code if isinstance(error, click.UsageError) else StorageError.exit_code
     lacks_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
     if isinstance(error, OSError) and not lacks_memory:
-        return _storage(error.errno, error.strerror or str(error), place(error)), StorageError.exit_code
+        return _explain_system(error)
     # Serialisers written in Rust or C++ raise their own type with the system's words in it.
     for number in FIXES:
         if os.strerror(number) in str(error):
@@ -112,6 +120,15 @@ def _explain_error(error: Exception) -> tuple[str, int]:
         return _shortage(), CheckFailed.exit_code
     described = f"{type(error).__name__}: {error}"
     return f"internal error: {described[:400]}; run again with --debug for the traceback", INTERNAL_ERROR
+
+
+def _explain_system(error: OSError) -> tuple[str, int]:
+    reason, path = error.strerror or str(error), place(error)
+    if path is None or error.errno not in NO_PATHS:
+        return _storage(error.errno, reason, path), StorageError.exit_code
+    expected, fix = NO_PATHS[error.errno]
+    shown = path if len(path) <= LONGEST else f"{path[:LONGEST]}…"
+    return f"received {shown} ({reason}); expected {expected}; {fix}", InputError.exit_code
 
 
 def _shortage() -> str:

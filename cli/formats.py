@@ -15,6 +15,7 @@ from ..errors import InputError
 from .ending import explain
 from .out_file import OutFile, out_file
 from .output import print_json, print_lines, print_rich
+from .parameters import in_home
 
 if TYPE_CHECKING:
     from ..report.formats.finding import Outcome
@@ -55,7 +56,8 @@ class Formats:
                     f"received --format {text}; expected {', '.join(FORMATS)}, or one with a file, as "
                     "--format sarif=attn2trt.sarif"
                 )
-            file = out_file(Path(path), force=False, option=f"--format {name}", example=f"{name}.out") if path else None
+            place = in_home(path) if path else None
+            file = out_file(place, force=False, option=f"--format {name}", example=f"{name}.out")
             if file is not None and file.path in [other.path for _, other in self._files if other is not None]:
                 raise InputError(
                     f"received --format {text}, a file that another --format is written to; give each its own"

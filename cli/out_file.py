@@ -70,6 +70,8 @@ class OutFile:
     def check(self) -> None:
         """Raise InputError unless the place is free or ours, StorageError if it cannot be written to."""
         parent = self.path.parent
+        if self.path.name == "-":
+            self._refuse("as other tools name their stdout", "the name of a file")
         if not parent.is_dir():
             self._refuse("a file in a folder that does not exist", "the name of a file")
         try:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..core.preprocessing import Preprocessing
 
 LARGEST_BYTES = 1 << 20  # of a file with the preprocessing
-PATH = click.Path(readable=False, path_type=Path)  # what cannot be read is an error of reading, not of usage
 
 
 def refuse_empty(context: click.Context, words: Sequence[str]) -> None:
@@ -78,6 +77,26 @@ def refuse_not_utf8(words: Sequence[str]) -> None:
         require_utf8(word, "")
 
 
+def in_home(text: str) -> Path:
+    """Return a path, in the home folder if it begins with ~/, as shells leave it in ``--out=~/bundles``."""
+    return Path(text).expanduser() if text.startswith("~/") else Path(text)
+
+
+class AnyPath(click.Path):
+    """A path that may lead nowhere."""
+
+    def __init__(self, *, file_okay: bool = True) -> None:
+        # what cannot be read is an error of reading, not of usage
+        super().__init__(file_okay=file_okay, readable=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return super().convert(in_home(value), param, ctx)
+
+
+PATH = AnyPath()
+
+
 class Readable(click.Path):
     """A path to be read, refused in the words of every other error if it cannot be.
 
@@ -93,7 +112,7 @@ class Readable(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
         option = "" if param is None or param.param_type_name != "option" else param.opts[0]
-        return require_readable(Path(value), self._expected, option=option, kind=self._kind)
+        return require_readable(in_home(value), self._expected, option=option, kind=self._kind)
 
 
 class Checkpoint(Readable):

@@ -16,7 +16,7 @@ from ..errors import InputError
 from .builder_options import builder_options
 from .options import bundle_argument, output_options
 from .output import print_json, print_lines, print_rich, stages
-from .parameters import Number
+from .parameters import AnyPath, Number
 
 if TYPE_CHECKING:
     from ..engines.timing.method import Method
@@ -61,7 +61,7 @@ ORT_CPU = "ort-cpu"
 @builder_options
 @click.option(
     "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=AnyPath(file_okay=False),
     metavar="FOLDER",
     help="With TensorRT: keep the plans that are built here (default: a folder of your own, emptied in the end).",
 )

@@ -152,7 +152,7 @@ def bundle_around(folder: Path) -> Path | None:
 
     A bundle holds what its manifest lists: with anything else in it, nothing could replace it.
     """
-    real = folder.resolve()
+    real = Path(os.path.realpath(folder))  # Path.resolve raises for a link that leads back to itself
     return next((above for above in (real, *real.parents) if _is_bundle(above)), None)
 
 

@@ -16,8 +16,11 @@ Kind = Literal["file", "folder", "either"]
 def require_utf8(name: str, received: str, fix: str = "rename it") -> None:
     """Raise InputError for a name that is not UTF-8, which neither ONNX's libraries nor a manifest can hold.
 
-    ``received`` is the option that it was given to, with a blank, or "" for an argument.
+    The same for a byte of zero, which no path holds. ``received`` is the option that it was given to, with a blank, or
+    "" for an argument.
     """
+    if "\0" in name:
+        raise InputError(f"received {received}{name!a}, with a byte of zero, which no path holds; {fix}")
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -145,7 +145,7 @@ class PlanCache:
         jobs: int = 1,
         kernels: Sequence[Path] = (),
     ) -> None:
-        self._folder = root.resolve() / recipe.key
+        self._folder = Path(os.path.realpath(root)) / recipe.key
         self._kernels = tuple(kernels)
         self._recipe, self._jobs = recipe, jobs
         self._deadline: float | None = None

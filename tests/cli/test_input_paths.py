@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import pytest
+import served_bundle
 from cli_run import refused
 from cli_run import run as run_command
 from click.testing import Result
@@ -152,6 +153,32 @@ def test_what_only_looks_like_an_option_is_a_value(place: Path) -> None:
 
 def takes_text(parameter: click.Parameter) -> bool:
     return isinstance(parameter, click.Option) and not parameter.is_flag and not parameter.count
+
+
+@pytest.mark.parametrize("command", ["sweep one.toml", "triton bundle", "programs bundle", "report bundle"])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("x" * 300, "(File name too long); expected names of at most 255 bytes"),
+        ("x/" * 2500 + "x", "(File name too long); expected names of at most 255 bytes"),
+        ("loop/x", "a"),
+        ("file/x", "a"),
+        ("a\0b", "with a byte of zero, which no path holds"),
+    ],
+)
+def test_a_path_that_the_system_does_not_take_is_bad_input(command: str, path: str, expected: str, place: Path) -> None:
+    (place / "one.toml").write_text('verbs = ["deploy"]\ntargets = ["se"]\n')
+    (place / "loop").symlink_to("loop")
+    served_bundle.write(place / "bundle")
+    line = refused(run_command(*command.split(), "-o", path))
+    assert expected in line
+    assert len(line) < 500
+
+
+def test_the_home_folder_is_meant_by_a_tilde_that_the_shell_left(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    for words in (["verify", "~/x"], ["deploy", "se", "--inputs=~/x"], ["report", "~/x", "--out=~/x.html"]):
+        assert f"{place}/x" in refused(run_command(*words))
 
 
 def test_an_empty_path_is_no_bundle_and_no_checkpoint_from_python_either() -> None:

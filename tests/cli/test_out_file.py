@@ -93,6 +93,11 @@ def test_a_file_in_a_bundle_is_never_written(name: str, force: bool, tmp_path: P
     assert (sorted(tmp_path.rglob("*")), (bundle / "bundle.json").read_bytes()) == before
 
 
+def test_no_file_is_named_as_other_tools_name_their_stdout() -> None:
+    with pytest.raises(InputError, match="received -o -, as other tools name their stdout; expected the name of a"):
+        placed(Path("-"))
+
+
 def test_a_document_of_ours_is_replaced(tmp_path: Path) -> None:
     for _ in range(2):
         placed(tmp_path / "latency.json").write_document({"command": "attn2trt cost"})

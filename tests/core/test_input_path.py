@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attn2trt.core.input_path import Kind, require_readable
+from attn2trt.core.input_path import Kind, require_readable, require_utf8
 from attn2trt.errors import InputError, StorageError
 
 
@@ -62,3 +62,10 @@ def test_what_may_not_be_read_is_an_error_of_reading(
         patch.setattr(what, refuse)
         with pytest.raises(StorageError, match=r"^reading .* failed: Permission denied; fix the permission$"):
             require_readable(path, "a thing", kind="either")
+
+
+def test_a_byte_of_zero_is_in_no_path() -> None:
+    with pytest.raises(
+        InputError, match=r"^received -o 'a\\x00b', with a byte of zero, which no path holds; rename it$"
+    ):
+        require_utf8("a\0b", "-o ")
