@@ -262,7 +262,8 @@ class Eager:
             ):
                 for one in within:
                     inner.enter_context(one)
-                torch.manual_seed(self.seed)
+                # what fork_rng puts back, and no more: manual_seed notes a stack trace for every kind of device
+                torch.default_generator.manual_seed(self.seed)
                 return self._call(tensors)
         except ModuleRefused:
             raise

@@ -9,6 +9,7 @@ them every index and grid that a model computes from sizes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,7 @@ class LastDigits:
     """
 
     def __init__(self, draw: int, epsilon: float = EPSILON, steps: Sequence[int] = OFTEN) -> None:
-        import torch
-
-        drawn = np.random.default_rng([SEED, draw]).choice(np.array(steps, np.float32), TABLE)
-        self._factors = torch.from_numpy(1 + drawn * np.float32(epsilon))
+        self._factors = _factors(draw, epsilon, tuple(steps))
         self._at = 0
         self._operators = frozenset(OWN_DIGITS)
 
@@ -87,6 +85,15 @@ class LastDigits:
             self._at += part.numel()
         if flat.data_ptr() != x.data_ptr():  # reshaping copied what lies scattered in memory
             x.copy_(flat.view(x.shape))
+
+
+@lru_cache(maxsize=8)  # every case of a model draws the same
+def _factors(draw: int, epsilon: float, steps: tuple[int, ...]) -> Any:
+    """What results are multiplied by, in turn: a tensor of ``TABLE`` float32 numbers, never changed."""
+    import torch
+
+    drawn = np.random.default_rng([SEED, draw]).choice(np.array(steps, np.float32), TABLE)
+    return torch.from_numpy(1 + drawn * np.float32(epsilon))
 
 
 def _is_whole(x: Any) -> bool:
