@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,14 +54,29 @@ def _processors_that_stay_near() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _operators_named_once() -> Iterator[None]:
+    """Have torch.export, if a test imports it, look up every operator's name at the first export and not at each."""
+    name = "_materialize_cpp_cia_ops"
+    exporting = sys.modules.get("torch._export.utils")
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(exporting, name):
+            patch.setattr(exporting, name, functools.cache(getattr(exporting, name)))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _graphs_here() -> Iterator[None]:
     """Simplify, judge and time graphs in this process; ``real_workers`` has a test do it as users do."""
-    from in_this_process import RuntimeHere, SimplifierHere, TimedHere
+    from in_this_process import ITS_PROCESS, EvaluatorHere, RuntimeHere, SimplifierHere, TimedHere
+
+    from attn2trt.validate.onnx_reference.isolated import IsolatedEvaluator
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attn2trt.validate.stages.ort_process.IsolatedRuntime", RuntimeHere)
         patch.setattr("attn2trt.export.simplify.Worker", SimplifierHere)
         patch.setattr("attn2trt.engines.timing.timed_run.TimedProcess", TimedHere)
+        for name in ITS_PROCESS:
+            patch.setattr(IsolatedEvaluator, name, getattr(EvaluatorHere, name))
         # it collects garbage, which takes a second in a process that has imported PyTorch
         patch.setattr("attn2trt.engines.timing.timed_process_child.start_peak", lambda: False)
         yield

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from attn2trt.core.channel import failure, raise_failure
 from attn2trt.core.graph import has_weights_beside
@@ -19,6 +22,12 @@ from attn2trt.engines.timing.timed_process import TimedProcess
 from attn2trt.engines.timing.timed_process_child import Bench
 from attn2trt.errors import Interrupted
 from attn2trt.export.simplify_child import write_simplified
+from attn2trt.validate.onnx_reference.child import Answering
+from attn2trt.validate.onnx_reference.isolated import IsolatedEvaluator
+
+# what ``EvaluatorHere`` has in place of an ``IsolatedEvaluator``'s process
+ITS_PROCESS = ("__init__", "__exit__", "load", "ask")
+IN_A_PROCESS = {name: getattr(IsolatedEvaluator, name) for name in ITS_PROCESS}
 
 
 class TimedHere(TimedProcess):
@@ -132,3 +141,31 @@ class RuntimeHere:
         self.load()
         assert self._runtime is not None
         return self._runtime.run(feeds)
+
+
+class EvaluatorHere(IsolatedEvaluator):
+    """The methods of an ``IsolatedEvaluator`` without a process: it loads as late, and raises the same errors."""
+
+    def __init__(self, path: Path, dtype: str, **_: object) -> None:
+        self._path, self._dtype = path, dtype
+        self._answering: Answering | None = None
+        self.largest, self.choices, self.unreached = 0.0, [], []
+
+    def __exit__(self, *_: object) -> None:
+        self._answering = None
+
+    def load(self) -> dict[str, Any]:
+        if self._answering is None:
+            with as_from_a_worker(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._answering = Answering(str(self._path), self._dtype)
+        return self._answering.about
+
+    def ask(self, doing: str, header: Mapping[str, Any], arrays: Arrays | None = None) -> tuple[dict[str, Any], Arrays]:
+        self.load()
+        assert self._answering is not None
+        with as_from_a_worker(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sent = {name: np.array(value, order="C") for name, value in (arrays or {}).items()}
+            answer, outputs = self._answering.answer(json.loads(json.dumps(header)), sent)
+        return dict(answer), outputs

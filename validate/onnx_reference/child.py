@@ -17,19 +17,16 @@ from .run_options import RunOptions
 from .selections import FAR, PLACES, Choices, Given, Moved, to_arrays
 
 
-def main(options: str) -> None:
-    """Answer every message with the values of a run, until the parent closes the channel."""
-    stream = answers()
-    given = json.loads(options)
-    try:
-        evaluator = Evaluator(Path(given["path"]), given["dtype"])
-    except Exception as error:
-        send(stream, failure(error))
-        return
-    reached = Reached()
-    send(stream, {"name": f"ONNX's reference evaluator, {given['dtype']}", "output_names": evaluator.outputs})
+class Answering:
+    """A graph in ``dtype`` that is run for every message; ``about`` is what its parent is told of it."""
 
-    def answer(header: Mapping[str, Any], arrays: Arrays) -> tuple[Mapping[str, Any], Arrays]:
+    def __init__(self, path: str, dtype: str) -> None:
+        self._evaluator = Evaluator(Path(path), dtype)
+        self._reached = Reached()
+        self.about = {"name": f"ONNX's reference evaluator, {dtype}", "output_names": self._evaluator.outputs}
+
+    def answer(self, header: Mapping[str, Any], arrays: Arrays) -> tuple[Mapping[str, Any], Arrays]:
+        """Return the values of a run, and what it noted."""
         options = RunOptions.from_json(header["options"])
         allowed = [arrays.pop(FAR.format(number)) for number in range(header["moves"])]
         places = {line: arrays.pop(PLACES.format(line)) for line in header["given"]}
@@ -38,15 +35,25 @@ def main(options: str) -> None:
         around = noted if header["moved"] is None else Moved(allowed, header["moved"])
         is_watched = header["notes_choices"] or header["moved"] is not None
         is_free = header["notes_choices"] and header["moved"] is None and not places
-        outputs = evaluator.run(
+        outputs = self._evaluator.run(
             arrays,
             options,
             shown=header["shown"],
             around=around if is_watched else None,
-            reached=reached if is_free else None,
+            reached=self._reached if is_free else None,
         )
         choices, found = to_arrays(noted.found)
-        unreached = reached.findings() if is_free else []
-        return {"largest": repr(evaluator.largest), "choices": choices, "unreached": unreached}, outputs | found
+        unreached = self._reached.findings() if is_free else []
+        return {"largest": repr(self._evaluator.largest), "choices": choices, "unreached": unreached}, outputs | found
 
-    answer_each(answer, stream)
+
+def main(options: str) -> None:
+    """Answer every message with the values of a run, until the parent closes the channel."""
+    stream = answers()
+    try:
+        answering = Answering(**json.loads(options))
+    except Exception as error:
+        send(stream, failure(error))
+        return
+    send(stream, answering.about)
+    answer_each(answering.answer, stream)

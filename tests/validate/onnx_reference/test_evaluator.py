@@ -9,6 +9,7 @@ import onnx
 import pytest
 from foreign_files import convolution, model, quantised, saved
 from onnx import TensorProto, helper, numpy_helper
+from pretended_worker import real_workers
 
 from attn2trt.core.precision import PRECISIONS
 from attn2trt.errors import CheckFailed, Interrupted, MissingRequirement
@@ -196,7 +197,8 @@ def test_bodies_of_loops_and_branches_read_what_is_outside(tmp_path: Path) -> No
     np.testing.assert_array_equal(found, X["x"].astype(np.float64) * np.float64(np.float32(0.1)))
 
 
-def test_a_process_that_takes_too_long_is_ended(path: Path) -> None:
+def test_a_process_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    real_workers(monkeypatch)
     with IsolatedEvaluator(path, "float64", seconds=0.01) as evaluator, pytest.raises(Interrupted):
         evaluator.run(X)
 
