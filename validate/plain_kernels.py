@@ -2,10 +2,8 @@
 
 PyTorch adds in a cascade, which loses next to nothing, and no runtime need be that careful: over an image of 160 x 160
 whose mean is not zero, ONNX Runtime's loop loses several times as much, and a gate or a normalisation behind it shows
-that. A context of 784 equal terms, added up one by one, loses six times what blocked products do. A sum over another
-axis than the innermost has one accumulator for each of its results: the mean of 785 equal tokens then loses 133
-roundings, or 31 in a batch, where four terms are added at a time. The loss of float32 is therefore measured with either
-kind of kernel, and the floor is the larger.
+that. A context of 784 equal terms, added up one by one, loses six times what blocked products do. The loss of float32
+is therefore measured with either kind of kernel, and the floor is the larger. ``sums`` has the order of each sum.
 """
 
 from __future__ import annotations
@@ -18,11 +16,8 @@ import numpy as np
 
 from .last_digits import LastDigits
 from .operator_mode import operator_mode
+from .sums import Sum, sum_in_lanes, sum_in_order, sum_over
 
-LANES = 8
-# A sum over an axis between others is a product with a row of ones, in which MLAS adds so many terms at a time.
-AT_ONCE = 4
-MOST_STEPS = 8192
 # A product of matrices is added up term by term only if that takes a fraction of a second: gates, scores, contexts.
 MOST_TERMS = 1 << 27
 # Below so many elements of the result, all terms at once are faster than one step per term.
@@ -47,10 +42,10 @@ def plain_kernels_mode() -> Any:
 
     Sums, also running ones, small products, softmaxes, sigmoids and normalisations are written out.
     """
-    return _mode(LastDigits(draw=0), LANES)
+    return _mode(LastDigits(draw=0))
 
 
-def _mode(digits: LastDigits, lanes: int) -> Any:
+def _mode(digits: LastDigits, add: Sum | None = None) -> Any:
     import torch
     from torch._decomp import decomposition_table
 
@@ -59,8 +54,8 @@ def _mode(digits: LastDigits, lanes: int) -> Any:
     replaced: dict[Any, Callable[..., Any]] = {
         aten.mean.default: _mean,
         aten.mean.dim: _mean,
-        aten.sum.default: partial(_sum, lanes),
-        aten.sum.dim_IntList: partial(_sum, lanes),
+        aten.sum.default: partial(_sum, add),
+        aten.sum.dim_IntList: partial(_sum, add),
         aten.cumsum.default: _running_sum,
         aten.bmm.default: _product,
         aten.mm.default: _product,
@@ -84,7 +79,7 @@ def _mode(digits: LastDigits, lanes: int) -> Any:
             return digits.move(func, func(*args, **kwargs))
         name = func.overloadpacket.__name__
         if name in WITH_SUMS and func in decomposition_table:
-            with _mode(digits, 1 if name in OF_POWERS else LANES):
+            with _mode(digits, sum_in_order if name in OF_POWERS else None):
                 return decomposition_table[func](*args, **kwargs)
         is_plain = kwargs in ({}, {"dtype": torch.float32})
         found = replaced[func](*args) if is_plain and func in replaced else None
@@ -95,8 +90,8 @@ def _mode(digits: LastDigits, lanes: int) -> Any:
     return operator_mode(call)
 
 
-def _sum(lanes: int, x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
-    return _reduce(x, axes, keep, is_mean=False, lanes=lanes)
+def _sum(add: Sum | None, x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
+    return _reduce(x, axes, keep, is_mean=False, add=add)
 
 
 def _mean(x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
@@ -115,37 +110,24 @@ def _reduce(
     keep: bool,
     *,
     is_mean: bool,
-    lanes: int = LANES,
-    add: Callable[[Any], Any] | None = None,
+    add: Sum | None = None,
 ) -> Any:
     if not x.ndim:
         return x.clone()
     dims = sorted(dim % x.ndim for dim in (axes or range(x.ndim)))
     kept = [dim for dim in range(x.ndim) if dim not in dims]
     flat = x.permute(*kept, *dims).reshape(*(x.shape[dim] for dim in kept), -1)
-    total = (add or _sum_over(x.shape, dims, lanes))(flat)
+    total = _added(flat, add or sum_over(x.shape, dims))
     result = total / flat.shape[-1] if is_mean else total
     return result.reshape([1 if dim in dims else x.shape[dim] for dim in range(x.ndim)]) if keep else result
-
-
-def _sum_over(shape: Sequence[int], dims: Sequence[int], lanes: int) -> Callable[[Any], Any]:
-    """Return what adds up the terms of ``dims``, in order, as ONNX Runtime does: of 4096 equal numbers the innermost
-    axis loses 47 roundings, one between others 170, and the first, or two that lie apart, 679."""
-    first, last = dims[0], dims[-1]
-    is_whole = all(dim in dims or shape[dim] == 1 for dim in range(first, last))
-    is_behind = any(size > 1 for size in shape[:first])
-    if lanes > 1 and last == len(shape) - 1 and (is_whole or not is_behind):
-        return partial(loop_sum, lanes=lanes)
-    return partial(running_sum, at_once=AT_ONCE if lanes > 1 and is_whole and is_behind else 1)
 
 
 def _variance_and_mean(
     x: Any, axes: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
 ) -> tuple[Any, Any]:
-    # term by term: equal terms, as of a map of zeros, lose most
-    mean = _reduce(x, axes, True, is_mean=True, add=chain_sum)
+    mean = _reduce(x, axes, True, is_mean=True)
     terms = x.numel() // mean.numel() - (1 if correction is None else correction)
-    variance = _reduce((x - mean) ** 2, axes, keepdim, is_mean=False, add=chain_sum) / max(terms, 0)
+    variance = _reduce((x - mean) ** 2, axes, keepdim, is_mean=False) / max(terms, 0)
     return variance, mean if keepdim else mean.reshape(variance.shape)
 
 
@@ -181,7 +163,7 @@ def _affine_product(bias: Any, a: Any, b: Any) -> Any:
 
 def _softmax(x: Any, dim: int, _is_half: bool) -> Any:
     powers = (x - x.amax(dim, keepdim=True)).exp()
-    return powers / loop_sum(powers.movedim(dim, -1)).unsqueeze(dim)
+    return powers / _added(powers.movedim(dim, -1)).unsqueeze(dim)
 
 
 def _sigmoid(digits: LastDigits, x: Any) -> Any:
@@ -225,9 +207,9 @@ def _normalised(flat: Any, epsilon: float) -> tuple[Any, Any, Any]:
 
     One product and one sum, as in runtimes: if the mean is large, they cancel more than centring would.
     """
-    mean = loop_sum(flat) / flat.shape[-1]
+    mean = _added(flat) / flat.shape[-1]
     centred = flat - mean.unsqueeze(-1)
-    scale = (loop_sum(centred * centred) / flat.shape[-1] + epsilon).rsqrt()
+    scale = (_added(centred * centred) / flat.shape[-1] + epsilon).rsqrt()
     return flat * scale.unsqueeze(-1) - (mean * scale).unsqueeze(-1), mean, scale
 
 
@@ -237,26 +219,10 @@ def _affine(x: Any, weight: Any, bias: Any, shape: Sequence[int]) -> Any:
     return x if bias is None else x + bias.reshape(shape)
 
 
-def loop_sum(x: Any, lanes: int = LANES) -> Any:
-    """Return the sum over the last axis with one accumulator per lane of an 8-wide vector; more lanes if it is very
-    long, to end in time."""
-    lanes = max(lanes, -(-x.shape[-1] // MOST_STEPS))
-    whole = x.shape[-1] // lanes * lanes
-    total = x.new_zeros((*x.shape[:-1], lanes))
-    for part in x[..., :whole].unflatten(-1, (-1, lanes)).unbind(-2):
-        total += part
-    total[..., : x.shape[-1] - whole] += x[..., whole:]
-    return total.sum(-1)
+def _added(x: Any, add: Sum = sum_in_lanes) -> Any:
+    import torch
 
-
-def running_sum(x: Any, at_once: int = 1) -> Any:
-    """Return the sum over the last axis, not empty, with one accumulator, so many terms at a time."""
-    import torch.nn.functional as F
-
-    if at_once > 1:
-        padded: Any = F.pad(x, (0, -x.shape[-1] % at_once))
-        x = padded.unflatten(-1, (-1, at_once)).sum(-1)
-    return _running_sum(x, -1)[..., -1].clone()
+    return torch.from_numpy(add(x.detach().numpy()))
 
 
 def chain_sum(x: Any) -> Any:

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array
+from ..sums import Sum, sum_in_lanes, sum_in_order, sum_over
 from .levels import Ends
 
-LANES = 8
+# Of a vector that sums whole maps in MLAS's pooling; a layout of channels in blocks has one accumulator instead.
+POOL_LANES = 4
 # Products with more multiplications are left to BLAS: to add them up term by term would take seconds.
 MOST_TERMS = 1 << 26
 
@@ -66,25 +68,6 @@ def _either(own: Any, kind: str, of: Callable[..., Any], manner: Manner) -> type
     return type(kind, (own,), {"_run": run, "op_domain": ""})
 
 
-def loop_sum(x: Array) -> Array:
-    """Sum over the last axis as a loop does: one accumulator for each lane, then the lanes."""
-    rest = -x.shape[-1] % LANES
-    padded = np.pad(x, [*[(0, 0)] * (x.ndim - 1), (0, rest)]) if rest else np.ascontiguousarray(x)
-    total = np.zeros((*x.shape[:-1], LANES), x.dtype)
-    # NumPy adds along an axis that is not the last one row by row
-    np.add.reduce(padded.reshape(*x.shape[:-1], -1, LANES), axis=-2, out=total)
-    found = total[..., 0].copy()
-    for lane in range(1, LANES):
-        found += total[..., lane]
-    return found
-
-
-def chain_sum(x: Array) -> Array:
-    """Sum over the last axis with one accumulator, as ONNX Runtime does where it computes something of each number."""
-    found: Array = np.add.accumulate(x, axis=-1)[..., -1]
-    return found
-
-
 def product(a: Array, b: Array) -> Array | None:
     """Return ``a @ b`` added up term by term; None if that takes too long."""
     if a.ndim < 2 or b.ndim < 2 or a.size * b.shape[-1] > MOST_TERMS:
@@ -103,7 +86,7 @@ def _reduce(
     keepdims: int | None = None,
     noop_with_empty_axes: int | None = None,
     is_mean: bool = False,
-    add: Callable[[Array], Array] = loop_sum,
+    add: Sum | None = None,
 ) -> Array | None:
     """Reduce over axes given as an attribute or, in later opsets, as an input."""
     chosen = [*(axes or ())] if given is None else given.tolist()
@@ -112,7 +95,7 @@ def _reduce(
     dims = sorted(int(dim) % x.ndim for dim in (chosen or range(x.ndim)))
     kept = [dim for dim in range(x.ndim) if dim not in dims]
     flat = x.transpose(*kept, *dims).reshape(*(x.shape[dim] for dim in kept), -1)
-    total = add(flat) / np.float32(flat.shape[-1] if is_mean else 1)
+    total = (add or sum_over(x.shape, dims))(flat) / np.float32(flat.shape[-1] if is_mean else 1)
     if keepdims == 0:
         return total
     return total.reshape([1 if dim in dims else size for dim, size in enumerate(x.shape)])
@@ -128,7 +111,7 @@ def _reduced(
     """Return a reduction that is a sum of what ``prepare`` makes of the numbers, and ``finish`` of the sum."""
 
     def reduce(x: Array, given: Array | None = None, **attributes: Any) -> Array | None:
-        total = _reduce(prepare(x), given, **attributes, add=chain_sum)
+        total = _reduce(prepare(x), given, **attributes, add=sum_in_order)
         return None if total is None else finish(total)
 
     return reduce
@@ -140,7 +123,7 @@ def _log_sum_exp(x: Array, given: Array | None = None, **attributes: Any) -> Arr
         return None
     dims = tuple(dim for dim in range(x.ndim) if mean.shape[dim] != x.shape[dim])
     largest = x.max(axis=dims, keepdims=True)
-    total = _reduce(np.exp(x - largest), given, **attributes, add=chain_sum)
+    total = _reduce(np.exp(x - largest), given, **attributes, add=sum_in_order)
     return None if total is None else np.log(total) + largest.reshape(total.shape)
 
 
@@ -162,11 +145,11 @@ def _einsum(*given: Array, equation: str) -> Array | None:
         order = sorted(range(len(name)), key=lambda axis: letters.index(name[axis]))
         shape = [sizes[letter] if letter in name else 1 for letter in letters]
         product = product * value.transpose(order).reshape(shape)
-    return loop_sum(product.reshape(*(sizes[letter] for letter in result), -1))
+    return sum_in_lanes(product.reshape(*(sizes[letter] for letter in result), -1))
 
 
 def _global_mean(x: Array) -> Array | None:
-    return _mean(x, axes=range(2, x.ndim))
+    return _mean(x, axes=range(2, x.ndim), add=partial(sum_in_lanes, lanes=POOL_LANES))
 
 
 def _gemm(
@@ -189,7 +172,7 @@ def _gemm(
 def _softmax(x: Array, axis: int | None = None) -> Array:
     place = -1 if axis is None else axis
     powers = np.exp(x - x.max(axis=place, keepdims=True))
-    found: Array = powers / np.expand_dims(loop_sum(np.moveaxis(powers, place, -1)), place)
+    found: Array = powers / np.expand_dims(sum_in_lanes(np.moveaxis(powers, place, -1)), place)
     return found
 
 
@@ -227,9 +210,9 @@ def _instance_norm(x: Array, scale: Array, bias: Array, *, epsilon: float | None
 def _normalised(flat: Array, epsilon: float | None) -> Array:
     """Normalise over the last axis by one product and one sum: a large mean cancels more than centring would."""
     count = np.float32(flat.shape[-1])
-    mean = loop_sum(flat) / count
+    mean = sum_in_lanes(flat) / count
     centred = flat - mean[..., None]
-    factor = 1 / np.sqrt(loop_sum(centred * centred) / count + np.float32(1e-5 if epsilon is None else epsilon))
+    factor = 1 / np.sqrt(sum_in_lanes(centred * centred) / count + np.float32(1e-5 if epsilon is None else epsilon))
     found: Array = flat * factor[..., None] - (mean * factor)[..., None]
     return found
 

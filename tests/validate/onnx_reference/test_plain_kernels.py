@@ -10,7 +10,8 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from attn2trt.validate.onnx_reference.kernels import replacements
-from attn2trt.validate.onnx_reference.plain_kernels import _PLAIN, MOST_TERMS, Manner, loop_sum, product
+from attn2trt.validate.onnx_reference.plain_kernels import _PLAIN, MOST_TERMS, Manner, product
+from attn2trt.validate.sums import sum_in_lanes
 
 RNG = np.random.default_rng(0)
 X = (RNG.normal(size=(2, 6, 40, 50)) + 1).astype(np.float32)
@@ -80,8 +81,25 @@ def test_every_plain_kernel_is_tried() -> None:
 def test_a_loop_loses_more_than_pairs() -> None:
     x = (RNG.normal(size=(4, 1 << 16)) + 10).astype(np.float32)
     truth = x.astype(np.float64).sum(-1)
-    assert np.abs(loop_sum(x) - truth).max() > 2 * np.abs(x.sum(-1) - truth).max()
-    assert loop_sum(np.ones((3, 13), np.float32)).tolist() == [13, 13, 13]
+    assert np.abs(sum_in_lanes(x) - truth).max() > 2 * np.abs(x.sum(-1) - truth).max()
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "axes", "roundings"),
+    [
+        ("ReduceSum", (2, 64, 3, 64), (1, 3), 679),
+        ("ReduceMean", (4096, 3), (0,), 679),
+        ("ReduceMean", (2, 4096, 3), (1,), 170),
+        ("GlobalAveragePool", (2, 3, 64, 64), None, 170),
+    ],
+)
+def test_a_reduction_of_equal_numbers_loses_what_onnx_runtime_does(
+    kind: str, shape: tuple[int, ...], axes: tuple[int, ...] | None, roundings: float
+) -> None:
+    given = [np.full(shape, 0.7, np.float32)] + ([] if axes is None else [np.array(axes)])
+    found = run(kind, 18, given, {}, Manner(is_plain=True))
+    lost = np.abs(found / (np.float64(given[0].flat[0]) * (4096 if kind == "ReduceSum" else 1)) - 1).max() * 2**24
+    assert abs(lost - roundings) < 1
 
 
 def test_a_large_product_is_left_to_blas() -> None:
