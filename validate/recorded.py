@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..core.bundle import Bundle
+from ..core.precision import FLOAT32, PRECISIONS, Precision
 from ..errors import InputError, typed_line
 from .arrays import Array
 from .cases import Case
 from .choice import Choice
-from .metrics import GRAPH, PYTORCH, Floor, Reference
+from .fills import shrunk
+from .metrics import GRAPH, PYTORCH, Floor, Reference, is_zero, largest_finite
 
 BUDGET_BYTES = 256 << 20
 
@@ -53,9 +55,13 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
     for name, truth in reference.outputs64.items():
         arrays[f"{key}/float64/{name}"] = truth
         arrays[f"{key}/float32/{name}"] = reference.outputs32[name]
-        output = {"name": name, **_record_floor(arrays, key, "", name, reference.floors[name])}
+        own = _record_floor(arrays, key, "", name, reference.floors[name])
+        output = {"name": name, **own, **_most(case, reference, name, FLOAT32)}
         lower = {
-            precision: _record_floor(arrays, key, f".{precision}", name, floors[name])
+            precision: {
+                **_record_floor(arrays, key, f".{precision}", name, floors[name]),
+                **_most(case, reference.at(PRECISIONS[precision]), name, PRECISIONS[precision]),
+            }
             for precision, floors in reference.lower.items()
         }
         outputs.append({**output, "lower": lower} if lower else output)
@@ -90,6 +96,25 @@ def _record_floor(arrays: dict[str, Array], key: str, suffix: str, name: str, fl
         arrays[f"{key}/unsettled{suffix}/{name}"] = floor.unsettled
     ties = floor.unsettled is not None
     return {"ties": ties, "l2": repr(float(floor.l2)), "max": repr(float(floor.max))}
+
+
+def _most(case: Case, reference: Reference, name: str, precision: Precision) -> dict[str, str]:
+    """Return the largest difference of an element that the verdict passes, for programs without this tool.
+
+    Nothing if the verdict does not go by that alone: for what near ties decide, masks, and outputs that are zero.
+    """
+    truth, floor = reference.outputs64[name], reference.floors[name]
+    if case.kind != "normal" or reference.choices or reference.no_float64 or not np.isfinite(truth).all():
+        return {}
+    if not truth.size or not floor.is_finite or (floor.unsettled is not None and floor.unsettled.any()):
+        return {}
+    if truth.dtype.kind in "iub":
+        return {} if floor.max else {"most": "0.0"}
+    scale = largest_finite(truth)
+    is_masked = shrunk(truth, truth)[1] is not truth
+    if is_masked or is_zero(scale, reference.largest, is_kept=reference.is_kept(name)):
+        return {}
+    return {"most": repr(precision.limit * max(floor.max, precision.unit_roundoff) * scale)}
 
 
 def _choice_entry(choice: Choice) -> dict[str, Any]:

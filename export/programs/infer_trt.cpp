@@ -3,7 +3,8 @@
 //   infer_trt BUNDLE PLAN         PLAN is a path in the bundle, as plans/sm90-trt10.9.0-fp16.plan
 //
 // TensorRT 8.6 and later, or TensorRT for RTX, whose plans no other version loads. A plan is given to TensorRT only if
-// its hash is the one of the manifest: whoever writes a plan chooses the code that runs. Exit code 0, or 1 with one line.
+// its hash is the one of the manifest: whoever writes a plan chooses the code that runs. Exit code 0, or 1 with one line, as
+// infer_ort has it.
 //
 // It has been built and linked with TensorRT 8.6.0 on a machine with a GPU, and has run no plan so far.
 
@@ -66,12 +67,12 @@ class Buffer {
   std::size_t size_;
 };
 
-// Such a plan carries a runtime of its own, whose code is run; the manifest's hash has proven that it is the one meant.
-bool is_version_compatible(const bundle::Json& manifest, const std::string& name) {
+// What the manifest says of the plan.
+const bundle::Json& entry_of(const bundle::Json& manifest, const std::string& name) {
   for (const bundle::Json& plan : manifest.at("plans").items) {
-    if (plan.at("file").text == name) return plan.at("flags").says("version_compatible");
+    if (plan.at("file").text == name) return plan;
   }
-  return false;
+  throw std::runtime_error("the manifest has no plan " + name);
 }
 
 // Without a device TensorRT 8.6 ends the process and does not say why.
@@ -115,7 +116,9 @@ int run(const std::filesystem::path& folder, const std::string& name) {
   const bundle::Case recorded = bundle::read_case(folder);
   const bundle::Json manifest = bundle::read_manifest(folder);
   const std::string plan = bundle::read_listed(folder, manifest, name);
-  const bool is_compatible = is_version_compatible(manifest, name);
+  const bundle::Json& entry = entry_of(manifest, name);
+  // Such a plan carries a runtime of its own, whose code is run; the hash has proven that it is the one meant.
+  const bool is_compatible = entry.at("flags").says("version_compatible");
   require_device();
   Logger logger;
   const std::unique_ptr<nvinfer1::IRuntime> runtime(nvinfer1::createInferRuntime(logger));
@@ -160,7 +163,8 @@ int run(const std::filesystem::path& folder, const std::string& name) {
   bool right = true;
   for (std::size_t at = 0; at < outputs.size(); ++at) {
     outputs[at].data = buffers[recorded.inputs.size() + at]->get();
-    right = bundle::print_difference(outputs[at], recorded.expected[at], recorded.truth) && right;
+    const double most = recorded.most(at, entry.at("precision").text);
+    right = bundle::print_difference(outputs[at], recorded.expected[at], recorded.truth, most) && right;
   }
   return right ? 0 : 1;
 }

@@ -236,6 +236,18 @@ class Tensors {
 struct Case {
   std::vector<Tensor> inputs, expected;
   std::string truth;
+  std::vector<Json> outputs;
+
+  // The largest difference of an output that the verdict passes in this precision; NaN if it does not go by that.
+  double most(std::size_t output, const std::string& precision) const {
+    const Json* entry = &outputs.at(output);
+    if (precision != "fp32") {
+      const Json* const lower = entry->find("lower");
+      entry = lower == nullptr ? nullptr : lower->find(precision);
+    }
+    const Json* const found = entry == nullptr ? nullptr : entry->find("most");
+    return found == nullptr ? std::nan("") : std::stod(found->text);
+  }
 };
 
 inline Case read_case(const std::filesystem::path& folder) {
@@ -249,7 +261,8 @@ inline Case read_case(const std::filesystem::path& folder) {
   found.truth = source != nullptr && source->text == "the graph" ? "the graph in float64" : "PyTorch";
   for (const Json& name : cases.front().at("inputs").items)
     found.inputs.push_back(tensors.at(key + "/input/", name.text));
-  for (const Json& output : cases.front().at("outputs").items)
+  found.outputs = cases.front().at("outputs").items;
+  for (const Json& output : found.outputs)
     found.expected.push_back(tensors.at(key + "/float64/", output.at("name").text));
   return found;
 }
@@ -318,8 +331,9 @@ inline Tensor as_typed(const Tensor& tensor, const std::string& dtype) {
   return found;
 }
 
-// Print how far an output is from the truth. Returns false for another shape, and for a number that is none.
-inline bool print_difference(const Tensor& found, const Tensor& expected, const std::string& truth) {
+// Print how far an output is from the truth. Returns false for another shape, for a number that is none, and for a
+// difference above ``most``, if that is a number.
+inline bool print_difference(const Tensor& found, const Tensor& expected, const std::string& truth, double most) {
   std::cout << found.name << " [";
   for (std::size_t axis = 0; axis < found.shape.size(); ++axis) std::cout << (axis ? ", " : "") << found.shape[axis];
   std::cout << "] ";
@@ -334,8 +348,10 @@ inline bool print_difference(const Tensor& found, const Tensor& expected, const 
     if (!(difference <= largest)) largest = difference;
     if (std::isnan(difference)) break;
   }
-  std::cout << "largest difference from " << truth << ": " << largest << "\n";
-  return std::isfinite(largest);
+  std::cout << "largest difference from " << truth << ": " << largest << " (";
+  if (std::isnan(most)) std::cout << "not judged here: attn2trt validate is the verdict)\n";
+  else std::cout << "limit " << most << ")\n";
+  return std::isfinite(largest) && !(largest > most);
 }
 
 }  // namespace bundle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import served_bundle
+from manifest_edits import edit
 from served_bundle import plan
 
 from attn2trt.core.bundle import Bundle
@@ -125,7 +127,7 @@ class Machine:
         self._capsys.readouterr()
         runpy.run_path(str(bundle.path / SCRIPT), run_name="__main__")
         said = self._capsys.readouterr()
-        assert float(said.out.split()[-1]) < 1e-6
+        assert float(said.out.partition("PyTorch: ")[2].split()[0]) < 1e-6
         return said.out, said.err
 
     def said(self) -> str:
@@ -248,6 +250,21 @@ def test_what_is_no_number_or_of_another_shape_ends_with_1(
         machine.run(bundle_with(tmp_path, plan()))
     assert ended.value.code == 1
     assert said in machine.said()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.fp16.onnx"])
+def test_what_the_verdict_does_not_pass_ends_with_1(name: str, tmp_path: Path, machine: Machine) -> None:
+    bundle = served_bundle.write(tmp_path / "b", precisions=("fp32", "fp16"), factor=2.01)
+    with pytest.raises(SystemExit) as ended:
+        machine.run(bundle, name)
+    assert ended.value.code == 1
+    assert re.search(r"largest difference from PyTorch: 0\.0\d+ \(limit \d\S+\)\n$", machine.said())
+
+
+def test_an_output_without_a_limit_is_not_judged(tmp_path: Path, machine: Machine) -> None:
+    bundle = served_bundle.write(tmp_path / "b")
+    edit(bundle.path, lambda manifest: manifest["cases"][0]["outputs"][0].pop("most"))
+    assert machine.run(bundle)[0].endswith(" (not judged here: attn2trt validate is the verdict)\n")
 
 
 def test_what_does_not_run_is_one_line(tmp_path: Path, machine: Machine) -> None:

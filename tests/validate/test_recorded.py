@@ -104,3 +104,26 @@ def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
         list(from_tensors(path, index))
     with pytest.raises(InputError, match="cannot be read"):
         list(from_tensors(tmp_path / "none", index))
+
+
+def test_programs_are_told_the_largest_difference_that_passes_if_the_verdict_goes_by_it() -> None:
+    case, _ = pair("a")
+    ids = np.array([3, 1])
+    y = np.array([[1.0, -4.0], [2.0, 0.5]])
+    tied = Floor(1e-7, 1e-7, np.zeros(2), np.array([[True, False], [False, False]]))
+    outputs = {"y": y, "tied": y, "masked": np.array([[-1e9, 1.0], [-1e9, 2.0]]), "zero": y * 1e-12, "ids": ids}
+    floors = {name: Floor(1e-7, 1e-7, np.zeros(2)) for name in outputs} | {"tied": tied, "ids": Floor(0.0, 0.0)}
+    floors["zero"] = Floor(1.0, 1.0, np.zeros(2))
+    half = {name: Floor(1e-3, 1e-3, np.zeros(2)) for name in outputs}
+    plain = Reference(outputs, outputs, floors, 10.0, lower={"fp16": half})
+    choice = Choice("TopK", "", np.zeros(4), np.zeros(2, int), 0, descending=True, is_sorted=True)
+    for one, reference, expected in (
+        (case, plain, {"y": 8 * 1e-7 * 4, "ids": 0.0}),
+        (case, replace(plain, choices=(choice,)), {}),
+        (case, replace(plain, no_float64="it cannot"), {}),
+        (replace(case, kind="zeros"), plain, {}),
+    ):
+        _, (entry,), _ = to_tensors([(one, reference)])
+        found = {output["name"]: float(output["most"]) for output in entry["outputs"] if "most" in output}
+        assert found == pytest.approx(expected)
+    assert float(to_tensors([(case, plain)])[1][0]["outputs"][0]["lower"]["fp16"]["most"]) == pytest.approx(6e-3 * 4)
