@@ -44,8 +44,12 @@ def strict(value: Any) -> Any:
 
 
 def print_rich(*renderables: RenderableType, pipe_width: int = 160) -> None:
-    """Print tables and text on stdout; a pipe gets them plain and unfolded enough to be searched."""
+    """Print tables and text on stdout; a pipe gets them plain and unfolded enough to be searched.
+
+    A line of text is left to the terminal to fold: a command or a path in it is copied as it is.
+    """
     from rich.console import Console
+    from rich.text import Text
 
     leave_if_copy()
     terminal = sys.stdout.isatty()
@@ -54,7 +58,7 @@ def print_rich(*renderables: RenderableType, pipe_width: int = 160) -> None:
     console.on_broken_pipe = _raise_again  # type: ignore[method-assign]
     for renderable in renderables:
         _keep_words(renderable)
-        console.print(_Printable(renderable))
+        console.print(_Printable(renderable), soft_wrap=terminal and isinstance(renderable, Text))
 
 
 def _keep_words(renderable: RenderableType) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from attn2trt.cli import output
 from attn2trt.core.progress import Counted, Remark
@@ -79,7 +80,6 @@ def test_a_remark_is_shown_also_where_stages_are_not(capsys: pytest.CaptureFixtu
 
 
 def test_tables_in_a_pipe_have_no_colour_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    from rich.text import Text
 
     output.print_rich(Text("passed", style="bold green"))
     assert capsys.readouterr().out == "passed\n"
@@ -103,11 +103,20 @@ HOSTILE = "\x1b[2J\x1b]0;title\x05na\x9bme\x7f"
 WRITTEN_OUT = "\\x1b[2J\\x1b]0;title\\x05na\\x9bme\\x7f"
 
 
+def test_a_terminal_folds_a_line_by_itself_so_that_a_command_in_it_can_be_copied(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    line = "next     attn2trt validate bundles/a-long-name   the verdict again"
+    output.print_rich(Text(line))
+    assert capsys.readouterr().out == f"{line}\n"
+
+
 def test_escape_sequences_of_a_name_do_not_reach_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("name")
     table.add_row(Text(HOSTILE))
@@ -119,7 +128,6 @@ def test_escape_sequences_of_a_name_do_not_reach_the_terminal(
 
 
 def test_colours_are_kept_where_names_are_cleaned() -> None:
-    from rich.text import Text
 
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system="standard")
     console.print(output._Printable(Text(HOSTILE, style="red")))
