@@ -5,6 +5,7 @@ It takes no graph: the floors of the verdict are measured on a few ordinary case
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -53,6 +54,21 @@ class LayerSensitivity:
         The members that ``modules`` gives it compute in it too.
         """
         return {path: self._lost(0, lower.only(members)) if self._cases else 0.0 for path, members in modules.items()}
+
+    def without(self, lower: Lower, modules: Mapping[str, Sequence[str]], kept: Sequence[str]) -> float:
+        """Return what ``whole`` does if those ``kept`` of the ``modules``, with their members, stay in float32."""
+        return self.whole(lower.without([member for path in kept for member in modules[path]]))
+
+    def fewest_kept(
+        self, lower: Lower, modules: Mapping[str, Sequence[str]], order: Sequence[str], budget: float
+    ) -> int:
+        """Return the smallest number of modules, at least one, the first of the ``order``, to keep in float32 for the
+        ``budget``; one more than there are if it is not kept with all of them."""
+
+        def keeps_budget(count: int) -> bool:
+            return self.without(lower, modules, order[:count]) <= budget
+
+        return bisect.bisect_left(range(len(order) + 1), True, lo=1, key=keeps_budget)
 
     def overflowing(self, lower: Lower, names: Collection[str]) -> Overflows:
         """Return what overflows on the cases of these names, the modules in the order of the smallest of them."""

@@ -200,7 +200,7 @@ def _judged(writer: PrecisionWriter, judge: Judge, max_error: float | None) -> t
         return found.judgement, found.entries
     judgement = judge_each(writer.write, writer.request.lower, judge)
     measure = functools.partial(_sensitivity, writer)
-    verdict = name_most_sensitive(judgement.verdict, judgement.lowered, measure)
+    verdict = name_most_sensitive(judgement.verdict, judgement.lowered, measure, max_error)
     return replace(judgement, verdict=verdict), {}
 
 

@@ -8,7 +8,6 @@ bisection. The verdict on the graph decides. If it fails, more modules stay in f
 
 from __future__ import annotations
 
-import bisect
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -192,12 +191,7 @@ class _Candidates:
             return 0
         self._note((), f"loses {lost:.3g}, above the budget of {self._budget:g}")
         self._order = self._most_sensitive_first(low)
-
-        def keeps_budget(kept: int) -> bool:
-            left_out = [member for path in self._order[:kept] for member in modules[path]]
-            return self._sensitivity.whole(lower.without(left_out)) <= self._budget
-
-        return bisect.bisect_left(range(len(self._order) + 1), True, lo=1, key=keeps_budget)
+        return self._sensitivity.fewest_kept(lower, modules, self._order, self._budget)
 
     def _most_sensitive_first(self, low: LowPrecisionGraph) -> list[str]:
         self._writer.start("precision", f"measuring what each module loses in {self._precision}")

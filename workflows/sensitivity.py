@@ -1,8 +1,8 @@
 """What to keep in float32 of a precision whose verdict failed, named beside the failure.
 
 A graph can be right and its precision too low for it. If a number overflows, the modules that give it are named. Else
-each module is lowered alone in PyTorch, as ``--precision auto`` does to choose what stays in float32; what loses most
-by itself is what to keep.
+each module is lowered alone in PyTorch, as ``--precision auto`` does to choose what stays in float32; those that lose
+most by themselves are named, and how many of them must be kept until PyTorch loses little enough.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.module_path import outermost
-from ..core.precision import BF16, FLOAT32, FP16, INT8, INT8_FP16, PRECISIONS
+from ..core.precision import BF16, FLOAT32, FP16, INT8, INT8_FP16, LOWER, PRECISIONS, TRIED
 from ..validate.place import Place
 from ..validate.stages.judge import KEEP, with_advice
 from ..validate.stages.stage import Stage
 from ..validate.verdict import FAILED, StageResult, Verdict
+from .options import AUTO
 from .precision import floor_of, rest_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ BY_PRECISION = frozenset({"budget", "top1", "nan", "floor", "variation"})
 OVERFLOW = frozenset({"nan", "floor"})
 # modules that a line names, of those that lose at least this share of what the first does
 SHOWN, WORTH_NAMING = 3, 0.1
+# and that it names to be kept; if more are needed it says how many
+MOST_KEPT = 12
 IN_NO_MODULE = (
     "most is lost outside of every module: move what forward itself computes into a module, and name that by "
     "--keep-fp32"
@@ -52,17 +55,20 @@ def advised(verdict: Verdict, lowered: Collection[str], *, of_file: bool = False
 
 
 def name_most_sensitive(
-    verdict: Verdict, lowered: Mapping[str, LowPrecisionGraph], measure: Callable[[], LayerSensitivity]
+    verdict: Verdict,
+    lowered: Mapping[str, LowPrecisionGraph],
+    measure: Callable[[], LayerSensitivity],
+    max_error: float | None = None,
 ) -> Verdict:
     """Return the verdict with what to keep in float32, in each failed stage of the ``lowered`` graphs.
 
-    ``measure`` is called only if the precision explains such a failure.
+    ``measure`` is called only if the precision explains such a failure; ``max_error`` replaces the precisions' budgets.
     """
     found: dict[Stage, tuple[str, str]] = {}
     for precision, low in lowered.items():
         own = [stage for stage in verdict.stages if stage.stage.precision == precision]
         failed = [stage for stage in own if stage.status == FAILED and is_by_precision(stage)]
-        if failed and (named := _overflow(low, failed, measure) or _words(low, measure)):
+        if failed and (named := _overflow(low, failed, measure) or _words(low, failed, measure, max_error)):
             found |= dict.fromkeys((stage.stage for stage in failed), named)
     pairs = zip(verdict.stages, advised(verdict, lowered).stages, strict=True)
     stages = (_with_words(bare, full, *found[full.stage]) if full.stage in found else full for bare, full in pairs)
@@ -104,19 +110,47 @@ def _overflow(
     return f"{low.precision} overflows first in {places[0]}{others}: {helps}", first
 
 
-def _words(low: LowPrecisionGraph, measure: Callable[[], LayerSensitivity]) -> tuple[str, str] | None:
-    """Return the modules with what each loses by itself, and the path of the first; None if none loses anything.
+def _words(
+    low: LowPrecisionGraph,
+    failed: Sequence[StageResult],
+    measure: Callable[[], LayerSensitivity],
+    max_error: float | None,
+) -> tuple[str, str] | None:
+    """Return the modules with what each loses by itself and what keeping them leaves, and the path of the first; None
+    if none loses anything.
 
     What float32 loses as well is no loss of the precision: the operators of a program are in none of its modules.
     """
+    modules = low.lowered_modules
     try:
         lower, measured = floor_of(low), measure()
-        lost, whole = measured.of_each(lower, low.lowered_modules), measured.whole(lower)
+        lost, whole = measured.of_each(lower, modules), measured.whole(lower)
+        # a sum of errors is at most the sum of their sizes, so that the modules have lost no more than this
+        if FLOAT32.budget < whole < math.inf and sum(lost.values()) < whole / 2:
+            return IN_NO_MODULE, ""
+        most = sorted((path for path in lost if lost[path] > FLOAT32.budget), key=lambda path: -lost[path])
+        if not most:
+            return None
+        named = [path for path in most[:SHOWN] if lost[path] >= WORTH_NAMING * lost[most[0]]]
+        budget = LOWER[low.precision].budget if max_error is None else max_error
+        allowed = _allowed(failed, whole, budget)
+        count = len(named) if allowed is None else measured.fewest_kept(lower, modules, most, allowed)
+        is_shown = count <= min(len(most), MOST_KEPT)
+        kept = most[:count] if is_shown else named
+        left = f"PyTorch's own {low.precision} then loses {measured.without(lower, modules, kept):.2g} of {whole:.2g}"
     except Exception as error:  # the verdict stands whether or not they are found
         return f"{KEEP}; which modules lose most was not found ({type(error).__name__})", ""
-    # a sum of errors is at most the sum of their sizes, so that the modules have lost no more than this
-    if FLOAT32.budget < whole < math.inf and sum(lost.values()) < whole / 2:
-        return IN_NO_MODULE, ""
-    most = sorted((path for path in lost if lost[path] > FLOAT32.budget), key=lambda path: -lost[path])[:SHOWN]
-    named = [f"{path} ({lost[path]:.2g} by itself)" for path in most if lost[path] >= WORTH_NAMING * lost[most[0]]]
-    return (f"most is lost in {', '.join(named)}", most[0]) if named else None
+    words = f"most is lost in {', '.join(f'{path} ({lost[path]:.2g} by itself)' for path in named)}"
+    if is_shown:
+        return f"{words}; {' '.join(f'--keep-fp32 {path}' for path in outermost(kept))}: {left}", most[0]
+    enough = f"{count} of {len(modules)} modules are" if count <= len(most) else "not even all modules are"
+    other = f"; --precision {AUTO} looks for another precision too" if low.precision in TRIED else ""
+    return f"{words}; these alone are not enough, {left}: {enough}{other}", most[0]
+
+
+def _allowed(failed: Sequence[StageResult], whole: float, budget: float) -> float | None:
+    """Return how much PyTorch may lose on the cases it is measured on, which loses the ``whole`` there, so that the
+    graph keeps the budget that it failed; None if it failed otherwise."""
+    compared = [found for stage in failed for _, found in stage.comparisons if found.which == "budget"]
+    worst = max((found.error for found in compared if not found.passed), default=0.0)
+    return budget * min(whole / worst, 1.0) if worst else None

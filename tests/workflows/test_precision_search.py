@@ -69,7 +69,7 @@ class Writer:
         return QuantizedGraph(precision, self.graph, lowered, {}, {}, scales=scales, ran_by=ran_by)
 
 
-class Added:
+class Added(LayerSensitivity):
     """LayerSensitivity that add up, by precision and module."""
 
     def __init__(self, **lost: Mapping[str, float]) -> None:
