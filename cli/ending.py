@@ -29,8 +29,8 @@ from .streams import drop_stdout, printable
 INTERNAL_ERROR = 70
 # What to do about a failure of the system's, by its number.
 FIXES = {
-    errno.ENOSPC: "free space in the folders of the output and of temporary files",
-    errno.EDQUOT: "free space in the folders of the output and of temporary files",
+    errno.ENOSPC: "free space in the folder of the output and in that of temporary files",
+    errno.EDQUOT: "free space in the folder of the output and in that of temporary files",
     errno.EFBIG: "raise the limit on the size of files",
     errno.EROFS: "choose a place that can be written to",
     errno.EACCES: "fix the permission, or choose another place",
@@ -149,7 +149,19 @@ def _usage(error: click.ClickException) -> str:
 def _storage(number: int | None, reason: str, path: str | None) -> str:
     where = f" at {path}" if path else ""
     fix = "check the path" if where else "check the files that are read and the folder that is written to"
-    return f"reading or writing failed{where}: {reason}; {FIXES.get(number or 0, fix)}"
+    return f"reading or writing failed{where}: {reason}; {FIXES.get(number or 0, fix)}{_temporary(number)}"
+
+
+def _temporary(number: int | None) -> str:
+    """Name the folder of temporary files, if it may be the full one."""
+    import tempfile
+
+    if number not in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+    try:
+        return f", {tempfile.gettempdir()} (TMPDIR names another)"
+    except OSError:  # none can be written to
+        return " (TMPDIR names another)"
 
 
 def _fail(message: str, exit_code: int, error: BaseException, debug: bool) -> int:

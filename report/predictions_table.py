@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHOWN = 5  # changed images of a runtime that are printed; the JSON has them all
+# The advice if the bundle has only the float32 graph, which is the reference
+ALONE = "; --reference pytorch compares the float32 graph, and deploy --precision fp32,fp16 makes another to compare"
 STYLES: Mapping[Outcome, str] = {
     "passed": "green",
     "failed": "bold red",
@@ -46,7 +48,8 @@ def predictions_table(found: Predictions) -> RenderableType:
     style = "green" if found else "bold red" if found.has_failed else ""
     lines = [Text(line, style="dim") for line in about(found)]
     changes = [Text(line) for line in _changes(found)]
-    return Group(table, *lines, *changes, Text(predictions_conclusion(found), style=style))
+    tables = [table] if table.row_count else []
+    return Group(*tables, *lines, *changes, Text(predictions_conclusion(found), style=style))
 
 
 def about(found: Predictions) -> list[str]:
@@ -101,13 +104,15 @@ def allowance(share: float) -> str:
 
 def predictions_conclusion(found: Predictions) -> str:
     """Return the verdict on the predictions, or what was counted if no limit was given, in one sentence."""
-    unread = f"; {len(found.refused)} images could not be used" if found.refused else ""
+    unused = len(found.refused)
+    unread = f"; {unused} image{'s' * (unused > 1)} could not be used" if unused else ""
+    nothing = f"nothing was compared with the reference{'' if found.runtimes else ALONE}"
     compared = [runtime for runtime in found.runtimes if not runtime.why]
     left_out = [runtime.stage.label for runtime in found.runtimes if runtime.why]
     unchecked = (f"; not compared: {', '.join(left_out)}" if left_out else "") + unread
     if found.max_flips is None:
         if not compared:
-            return f"PREDICTIONS: nothing was compared beside the reference{unchecked}"
+            return f"PREDICTIONS: {nothing}{unchecked}"
         worst = max(compared, key=lambda runtime: runtime.share)
         most = f"most changed in {worst.stage.label}, {len(worst.changes)} of {worst.images} images"
         none = "no prediction changed" if not worst.changes else most
@@ -121,7 +126,7 @@ def predictions_conclusion(found: Predictions) -> str:
     if found.objection:
         return f"PREDICTIONS FAILED: {found.objection}; {allowed}{unchecked}"
     if not compared:
-        return f"PREDICTIONS NOT CHECKED: nothing was compared beside the reference{unchecked}"
+        return f"PREDICTIONS NOT CHECKED: {nothing}{unchecked}"
     count = f"{len(compared)} runtime{'s' * (len(compared) > 1)}"
     beyond = [runtime.stage.label for runtime in compared if runtime.interval[1] > found.max_flips]
     wide = f"; more images would tell, the interval reaches beyond: {', '.join(beyond)}" if beyond else ""

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import NoReturn
@@ -172,7 +173,9 @@ def test_an_error_of_the_system_that_is_not_known_exits_4(raising: list[BaseExce
 
 def test_a_full_disk_behind_a_foreign_error_exits_4(raising: list[BaseException]) -> None:
     raising.append(RuntimeError(f"IoError: {os.strerror(errno.ENOSPC)} (os error 28)"))
-    assert run("list").exit_code == 4
+    result = run("list")
+    assert result.exit_code == 4
+    assert f"in that of temporary files, {tempfile.gettempdir()} (TMPDIR names another)" in one_line(result)
 
 
 @pytest.mark.parametrize(

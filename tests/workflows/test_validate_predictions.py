@@ -103,6 +103,11 @@ def test_what_cannot_be_read_is_counted_and_named(healthy: Path, images: Path) -
     assert found
     assert (strict := replace(found, max_flips=0.1)).has_failed
     assert "FAILED: 2 of 16 images could not be used, and count as changed" in predictions_conclusion(strict)
+    alone = replace(found, runtimes=(), refused=found.refused[:1], max_flips=None)
+    assert predictions_conclusion(alone) == (
+        "PREDICTIONS: nothing was compared with the reference; --reference pytorch compares the float32 graph, and "
+        "deploy --precision fp32,fp16 makes another to compare; 1 image could not be used"
+    )
 
 
 def test_a_runtime_that_gives_no_number_has_changed_the_prediction(tmp_path: Path, images: Path) -> None:
