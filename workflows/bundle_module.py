@@ -23,23 +23,25 @@ if TYPE_CHECKING:
     from ..validate.metrics import Reference
 
 NO_MODULE = "it was made of an ONNX file, which has no PyTorch module"
-NOT_SAID = "the bundle does not say how its module is built; name the TARGET in place of the bundle"
+NOT_SAID = "the bundle does not say how its module is built"
+BY_TARGET = "name the TARGET in place of the bundle"
 
 
-def why_not_built(bundle: Bundle) -> str:
-    """Return why the module of a bundle cannot be built here; "" if it can be tried."""
+def why_not_built(bundle: Bundle, instead: str = BY_TARGET) -> str:
+    """Return why the module of a bundle cannot be built here, and what to do ``instead``; "" if it can be tried."""
     if bundle.is_of_file:
         return NO_MODULE
     if why := why_not():
         return why
     arguments = bundle.manifest.get("build")
     if arguments is None:
-        return NOT_SAID
+        return f"{NOT_SAID}; {instead}"
     if arguments.get("checkpoint"):
-        return "its weights came from a checkpoint, which a bundle does not hold; name the TARGET with --checkpoint"
+        with_it = " with --checkpoint" if instead == BY_TARGET else ""
+        return f"its weights came from a checkpoint, which a bundle does not hold; {instead}{with_it}"
     parsed = parse(bundle.name)
     if any(part.is_user_code for part in (parsed.base, *parsed.insertions)):
-        return "a bundle's name is not trusted to run code of your own; name the TARGET in place of the bundle"
+        return f"a bundle's name is not trusted to run code of your own; {instead}"
     return ""
 
 
@@ -67,7 +69,7 @@ def _weights_of(bundle: Bundle) -> Weights:
     """Return the source of the bundle's weights. Raises InputError if the bundle does not say it."""
     arguments = bundle.manifest.get("build")
     if arguments is None:
-        raise InputError(NOT_SAID)
+        raise InputError(f"{NOT_SAID}; {BY_TARGET}")
     return Weights(seed=arguments["seed"], pretrained=arguments["pretrained"])
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ONNXRUNTIME, PYTORCH = "onnxruntime", "pytorch"
+BY_MODULE = "give the module itself, in Python: attn2trt.validate_predictions(BUNDLE, IMAGES, reference=module)"
 MetricName = Literal["top1", "topk", "detections", "argmax-map"]
 
 
@@ -219,9 +220,10 @@ def _require_reference(bundle: Bundle, reference: str | nn.Module) -> None:
         return
     if reference != PYTORCH:
         raise InputError(f"received reference {reference!r}; expected {ONNXRUNTIME}, {PYTORCH} or a module")
-    if why := why_not_built(bundle):
+    if why := why_not_built(bundle, BY_MODULE):
         error: type[InputError | MissingRequirement] = MissingRequirement if "not installed" in why else InputError
-        raise error(f"received --reference {PYTORCH}: {why}")
+        fix = "; leave it out" if bundle.is_of_file else ""
+        raise error(f"received --reference {PYTORCH}: {why}{fix}")
 
 
 def _pytorch(bundle: Bundle, reference: str | nn.Module, progress: Progress) -> Run:

@@ -149,7 +149,7 @@ def test_a_module_can_be_the_reference(healthy: Path, images: Path) -> None:
     found = validate_predictions(healthy, images, reference=Means())
     assert [runtime.stage.label for runtime in found.runtimes] == ["onnxruntime cpu", *TWO_FP16]
     assert all(runtime.share == pytest.approx(2 / 3) for runtime in found.runtimes)
-    with pytest.raises(InputError, match="received --reference pytorch: the bundle does not say how"):
+    with pytest.raises(InputError, match="its module is built; give the module itself, in Python: attn2trt"):
         validate_predictions(healthy, images, reference="pytorch")
     with pytest.raises(InputError, match="received reference 'tensorflow'"):
         validate_predictions(healthy, images, reference="tensorflow")
