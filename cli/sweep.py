@@ -56,8 +56,12 @@ def command(file: Path, as_csv: bool, as_json: bool, **options: Any) -> int:
     from ..workflows.sweep import sweep
     from .sweep_progress import progress_lines
 
-    with progress_lines() as progress, _without_words_of_ray(options["ray"]):
-        found = sweep(file, progress=progress, **options)
+    try:
+        with progress_lines() as progress, _without_words_of_ray(options["ray"]):
+            found = sweep(file, progress=progress, **options)
+    except KeyboardInterrupt:
+        print_note("every result that is whole stays; the same command with --resume goes on")
+        raise
     if as_json:
         print_json(found.to_json())
     elif as_csv:

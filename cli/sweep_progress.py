@@ -61,7 +61,7 @@ class _Running:
 
     def __init__(self) -> None:
         self._since: dict[str, tuple[float, str]] = {}
-        self._count = ""
+        self._count = "starting the process that runs jobs"
 
     def take(self, progress: Progress) -> None:
         """Take in something that happened."""

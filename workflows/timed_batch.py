@@ -63,13 +63,14 @@ class TimedBatch:
                 self._note(key, "not measured", found)
         entries = self._entries({key: found for key, found in order.items() if not isinstance(found, str)})
         with TimedRun(entries, self._method, threads=self._threads, on_failure=self._note_failure) as run:
-            self._tell(f"loading {len(run.processes)} runtimes")
+            one = len(run.processes) == 1
+            self._tell("loading the runtime" if one else f"loading {len(run.processes)} runtimes")
             names = run.load()
             self._tell("comparing outputs")
             self._compare(run)
             self._tell("warming up")
             run.warm_up()
-            self._tell(f"timing {len(run.processes)} runtimes in turn")
+            self._tell("timing the runtime" if one else f"timing {len(run.processes)} runtimes in turn")
             samples, watch = run.time(watch_of(run.processes))
             self.conditions = watch.conditions()
             for key, sampled in samples.items():

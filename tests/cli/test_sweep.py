@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from cli_run import refused
@@ -99,6 +100,18 @@ def test_a_sweep_of_something_that_is_there_prints_one_table(tmp_path: Path, mon
     assert "reused" in table.stdout
     assert table.stdout.splitlines()[-2:] == ["results  sweep", "report   sweep/report.html"]
     assert run("sweep.toml", "--resume", "--csv").stdout.startswith("verb,target,precision")
+
+
+def test_an_interrupted_sweep_says_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("attn2trt.workflows.sweep.sweep", interrupted)
+    (tmp_path / "sweep.toml").touch()
+    done = run(tmp_path / "sweep.toml")
+    assert (done.exit_code, done.stdout) == (130, "")
+    note = "note: every result that is whole stays; the same command with --resume goes on"
+    assert done.stderr == f"{note}\ninterrupted\n"
 
 
 def test_a_terminal_shows_the_jobs_that_run(
