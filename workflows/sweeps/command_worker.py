@@ -83,8 +83,8 @@ class CommandWorker:
         if order.needs_torch and not self._has_torch:
             self._ask({"load": True}, "loading PyTorch")
             self._has_torch = True
+        self._names.add(order.name)  # before the answer, which an interrupt may keep from coming
         self._ask({"run": order.to_json()}, f"starting {order.name}")
-        self._names.add(order.name)
 
     def has(self, name: str) -> bool:
         """Return True if the worker that is there now runs a command of that name."""
@@ -111,6 +111,8 @@ class CommandWorker:
             return
         worker, self._worker, self._has_torch = self._worker, None, False
         with worker, contextlib.suppress(Interrupted):
+            if not self._names:  # nothing cleans up, and the worker may be loading PyTorch
+                return
             worker.seconds = STOP_SECONDS
             worker.tell({"stop": True})
             while "stop" not in worker.answer("ending jobs")[0].get("done", ()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,9 @@ from attn2trt.core.schedule import Needs
 from attn2trt.errors import MissingRequirement, StorageError
 from attn2trt.workflows.sweep import Progress, sweep
 from attn2trt.workflows.sweeps import ray_cluster, ray_task
+from attn2trt.workflows.sweeps.file import parse
+from attn2trt.workflows.sweeps.matrix import jobs_of
+from attn2trt.workflows.sweeps.results import Results
 
 NODES = [
     {
@@ -137,9 +141,16 @@ def test_a_time_is_that_of_a_machine_that_the_cluster_still_has(
     assert not is_reused("one")
     assert is_reused("one", resume=True)
     assert not is_reused("other", resume=True)
-    fake[0] = StandIn(NodeDiedError("gone"))  # it does not say what it is
-    assert not is_reused("other", force=True)
-    assert not is_reused("other", resume=True)
+
+
+def test_a_node_that_does_not_say_what_it_is_is_no_machine(
+    fake: list[StandIn], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "machine_here", lambda: {"cpu": "one"})
+    (job,) = jobs_of(parse({"verbs": ["cost"], "targets": ["se"]}, "mine.toml"), defaultdict(list))
+    results = Results(tmp_path / "out", [job])
+    assert {"cpu": "one"} in ray_cluster.RayBackend({}, results, StandIn()).machines(job)
+    assert not ray_cluster.RayBackend({}, results, StandIn(NodeDiedError("gone"))).machines(job)
 
 
 def test_a_lost_node_is_named_and_another_takes_the_job(stand_in: Path, fake: list[StandIn]) -> None:

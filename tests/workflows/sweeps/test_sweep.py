@@ -217,6 +217,23 @@ def test_a_job_cleans_up_also_if_the_sweep_is_interrupted_before_it_hears_of_its
     assert (stand_in / "cleaned").exists()
 
 
+def test_a_sweep_that_is_interrupted_while_pytorch_loads_waits_for_nothing(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, asked = Worker.answer, list[str]()
+
+    def interrupted(self: Worker, doing: str) -> Message:
+        asked.append(doing)
+        if doing == "loading PyTorch":
+            raise KeyboardInterrupt
+        return answer(self, doing)
+
+    monkeypatch.setattr(Worker, "answer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run("fine", jobs=1)
+    assert asked[-1] == "loading PyTorch"
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
