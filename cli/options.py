@@ -81,7 +81,12 @@ def targets_options(command: Command) -> Command:
 
 def module_options(command: Command) -> Command:
     """Options for the inputs and the weights."""
-    return stack(command, shape_options, weight_options)
+    own = click.option(
+        "--random-weights",
+        is_flag=True,
+        help="Draw the weights of your own module or block as well, scaled layer by layer.",
+    )
+    return stack(command, shape_options, weight_options, own)
 
 
 def trust_option(command: Command) -> Command:
@@ -115,7 +120,8 @@ def take_weights(options: dict[str, Any]) -> Weights:
     """Take the options of the weights out of a command's, and return them as one object."""
     from ..workflows.options import Weights
 
-    return Weights(**{name: options.pop(name) for name in ("seed", "pretrained", "checkpoint", "trust")})
+    random = options.pop("random_weights", False)  # of commands that build a module
+    return Weights(random=random, **{name: options.pop(name) for name in ("seed", "pretrained", "checkpoint", "trust")})
 
 
 def shape_options(command: Command) -> Command:

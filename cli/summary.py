@@ -14,6 +14,7 @@ from ..core.precision import FP32
 from ..engines.tensorrt.flavours import TENSORRT
 from ..engines.tensorrt.plans import plans_of
 from ..errors import CheckFailed, InputError, MissingRequirement
+from ..modules.grammar import is_program, parse
 
 # findings of one kind that are printed; the manifest holds them all
 SHOWN = 5
@@ -60,10 +61,22 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     if REPORT in bundle.manifest["files"]:
         lines.append(f"report   {bundle.path / REPORT}")
     lines += [f"note     {note}" for note in bundle.manifest.get("notes", ())]
-    lines += [f"hidden   {finding}" for finding in first_of(bundle.manifest.get("hidden", ()))]
+    hidden = first_of(bundle.manifest.get("hidden", ()))
+    lines += [f"hidden   {finding}" for finding in hidden]
+    if hidden and _has_weights_as_made(bundle):
+        lines.append(f"{'':9}--random-weights draws weights that hide less, --checkpoint takes trained ones")
     if left_out := bundle.manifest.get("cases_left_out"):
         lines.append(f"cases    judged, but too large to record for validate: {', '.join(left_out)}")
     return lines
+
+
+def _has_weights_as_made(bundle: Bundle) -> bool:
+    """Return True if weights are as the user's own code makes them, which is seldom as they will be used."""
+    build = bundle.manifest.get("build")
+    if build is None or build["checkpoint"] or build.get("random"):
+        return False
+    parsed = parse(bundle.name)
+    return parsed.has_user_code and not is_program(parsed.base.name)
 
 
 def with_sizes(spec: TensorSpec, axes: Mapping[str, Axis]) -> TensorSpec:

@@ -77,6 +77,7 @@ class BuildEntry(TypedDict):
     seed: int
     pretrained: bool
     checkpoint: bool
+    random: NotRequired[bool]
 
 
 class TensorEntry(TypedDict):

@@ -18,7 +18,9 @@ from .backbones.known import KNOWN, Backbone
 from .block_index import BlockInfo, OptionValue, block_info
 from .checks import check_module, check_runs, refused_sizes
 from .grammar import Part
+from .noise import CALIBRATION_BATCH, FEW, images
 from .own_module import Forward
+from .own_weights import draw, kept, random_words
 from .packages import PYTORCH, require
 from .trained_quantisers import fix_quantisers
 from .user_code import make
@@ -26,10 +28,7 @@ from .user_code import make
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# enough images that a new one differs little from them, each small, since float64 convolutions are slow on a CPU
-CALIBRATION_BATCH, CALIBRATION_SIZE = 8, 72
-FEW = 2  # images of whatever size was asked for
-IMAGE_SEED = 0x5EED  # not the weights' own: images drawn as the weights are would be correlated with them
+CALIBRATION_SIZE = 72  # small, since float64 convolutions are slow on a CPU
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class BlockAlone(Recipe):
         return module
 
     def weights(self, digest: str) -> str:
-        return checkpoint_words(self.checkpoint, digest) or f"random, seed {self.seed}, scaled layer by layer"
+        return checkpoint_words(self.checkpoint, digest) or random_words(self.seed)
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,7 @@ class BackboneWithBlocks(Recipe):
     seed: int = 0
     pretrained: bool = False
     checkpoint: Path | None = None
+    random: bool = False  # the user's own blocks too
     features: tuple[int, ...] | None = None
 
     def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
@@ -146,7 +146,6 @@ class BackboneWithBlocks(Recipe):
         if self.checkpoint is not None:
             self._load(module, self.checkpoint)
             return self._pruned(module)
-        users_own = [block for block in blocks if not type(block).__module__.startswith(f"{__package__}.")]
         infos = [block_info(part.name) for part in self.insertions if not part.is_user_code]
         if name in KNOWN and not any(info.fixed_size for info in infos):
             # takes any size: a smaller one gives the same statistics sooner
@@ -156,7 +155,8 @@ class BackboneWithBlocks(Recipe):
         advice = functools.partial(timm.advice_on_size, self.backbone, height, width)
         with refused_sizes(name, {"image": shape}, advice):
             only = blocks if self.pretrained else None
-            randomise(module, example, seed=self.seed, only=only, keep=users_own, more=more)
+            keep = kept(blocks, random=self.random)
+            randomise(module, example, seed=self.seed, only=only, keep=keep, more=more)
         return self._pruned(module)
 
     def _load(self, classifier: nn.Module, checkpoint: Path) -> None:
@@ -174,16 +174,17 @@ class BackboneWithBlocks(Recipe):
             given = ",".join(f"{key}={value}" for key, value in self.backbone.arguments.items())
             fitted = f", as timm fits them to {given}" if given else ""
             return f"timm's published weights of {self.backbone.name}{fitted}{random}"
-        return checkpoint_words(self.checkpoint, digest) or f"random, seed {self.seed}, scaled layer by layer"
+        return checkpoint_words(self.checkpoint, digest) or random_words(self.seed)
 
 
 @dataclass(frozen=True)
 class UserModule(Recipe):
-    """The module that ``py:package.module:factory`` gives; only a checkpoint touches its weights."""
+    """The module that ``py:package.module:factory`` gives; only a checkpoint, or ``random``, touches its weights."""
 
     name: str
     seed: int = 0
     checkpoint: Path | None = None
+    random: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
 
     def make(self) -> nn.Module:
@@ -203,24 +204,15 @@ class UserModule(Recipe):
         module = self.make()
         if self.checkpoint is not None:
             self.weight_notes[:] = checkpoints.load_into(module, self.checkpoint)
+        elif self.random:
+            self.weight_notes[:] = draw(module, inputs, axes, name=self.name, seed=self.seed)
         return module
 
     def weights(self, digest: str) -> str:
+        if self.random:
+            return random_words(self.seed)
         name = Part(self.name, self.options).without_places
         return checkpoint_words(self.checkpoint, digest) or f"as {name} gives them, seed {self.seed}"
-
-
-def images(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Noise with a mean of its own per channel and per position: pure noise would leave every pooled value near 0.
-
-    The second axis of ``shape`` is that of the channels, or of the frames of a clip.
-    """
-    import torch
-
-    generator = torch.Generator().manual_seed(seed ^ IMAGE_SEED)
-    channels = torch.randn((*shape[:2], *[1] * (len(shape) - 2)), generator=generator)
-    positions = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
-    return torch.randn(shape, generator=generator) + channels + positions
 
 
 def traced(spec: TensorSpec, axes: Mapping[str, Axis]) -> tuple[int, ...]:

@@ -52,19 +52,21 @@ def build(
     seed: int = 0,
     pretrained: bool = False,
     checkpoint: Path | str | None = None,
+    random: bool = False,
     trust: bool = False,
 ) -> nn.Module:
     """The module that a TARGET names, in eval mode, in float32, on the CPU.
 
     A block alone takes its width from ``shapes``, ``["2x16x8x8"]``, else it has that of its default shape; a module of
-    the user's own has none to take. Raises what ``resolve`` raises.
+    the user's own has none to take, unless its weights are ``random``. Raises what ``resolve`` raises.
     """
     parsed = parse(spec)
     path = None if checkpoint is None else locate(checkpoint)
-    if parsed.base.is_user_code:
+    weights: dict[str, Any] = {"seed": seed, "pretrained": pretrained, "checkpoint": path, "random": random}
+    if parsed.base.is_user_code and not random:
         _check_user_target(parsed, spec, pretrained)
-        return _own(parsed.base, seed, path, trust=trust).build((), {})
-    return resolve(spec, shapes=shapes, seed=seed, pretrained=pretrained, checkpoint=path, trust=trust).build()
+        return _own(parsed.base, Asked(spec, **weights, trust=trust)).build((), {})
+    return resolve(spec, shapes=shapes, **weights, trust=trust).build()
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Asked:
         seed: Seed of random weights.
         pretrained: Take the backbone's published weights.
         checkpoint: A file, ``FILE#entry`` for one of its sets of weights, or ``hf-hub:owner/name``.
+        random: Draw the weights of the user's own code too.
         any_batch: Have the default batch apply, as ``default_batch.plans`` says.
         trust: Let a pickle be read, a library's or in a program of torch.export, which runs its author's code.
     """
@@ -101,6 +104,7 @@ class Asked:
     seed: int = 0
     pretrained: bool = False
     checkpoint: Path | str | None = None
+    random: bool = False
     any_batch: bool = False
     trust: bool = False
 
@@ -118,6 +122,11 @@ class Asked:
     def path(self) -> Path | None:
         """The file of the checkpoint, fetched if it is on the hub."""
         return None if self.checkpoint is None else locate(self.checkpoint)
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The fields that every recipe of weights has."""
+        return {"seed": self.seed, "checkpoint": self.path, "random": self.random}
 
     def plans(self, shapes: Sequence[Shape], *, fixed: bool) -> list[default_batch.Planned]:
         """Return the inputs and axes to try in turn; ``fixed`` if the sizes were given on purpose."""
@@ -149,7 +158,7 @@ def resolve(asked: Asked) -> Target:
     found = _plan(asked)
     digest, entry = ("", "") if path is None else (sha256(path), split(path)[1])
     weights = f"{asked.seed}\n{asked.pretrained}\n{entry}"
-    target, *fallbacks = (_target(plan, asked.spec, weights, digest) for plan in (found, *found.fallbacks))
+    target, *fallbacks = (_target(plan, asked, weights, digest) for plan in (found, *found.fallbacks))
     return replace(target, fallbacks=tuple(fallbacks))
 
 
@@ -161,10 +170,7 @@ def read(asked: Asked) -> ReadTarget:
 
 def _plan(asked: Asked) -> ReadTarget:
     parsed = asked.parsed
-    if asked.pretrained and asked.checkpoint is not None:
-        raise InputError(
-            "received --pretrained and --checkpoint; expected one source of weights; leave one of them out"
-        )
+    _check_weights(asked)
     if parsed.base.is_user_code:
         return _user_plan(asked)
     if parsed.base.library:
@@ -172,26 +178,45 @@ def _plan(asked: Asked) -> ReadTarget:
     return _block_plan(asked) if parsed.base.name in block_names() else _backbone_plan(asked)
 
 
-def _target(found: ReadTarget, spec: str, weights: str, digest: str) -> Target:
+def _check_weights(asked: Asked) -> None:
+    for option, is_given in (("--pretrained", asked.pretrained), ("--random-weights", asked.random)):
+        if is_given and asked.checkpoint is not None:
+            raise InputError(
+                f"received {option} and --checkpoint; expected one source of weights; leave one of them out"
+            )
+    if not asked.random:
+        return
+    if is_program(asked.parsed.base.name):
+        raise InputError(
+            f"received --random-weights for {asked.parsed.base.name}, a program that holds its weights; expected the "
+            "module that it was made of; leave it out, or give --checkpoint"
+        )
+    if not asked.parsed.has_user_code:
+        raise InputError(
+            f"received --random-weights for {asked.spec}; expected a module or a block of your own, whose weights are "
+            "else as it makes them; leave it out: without --pretrained and --checkpoint all others are random"
+        )
+
+
+def _target(found: ReadTarget, asked: Asked, weights: str, digest: str) -> Target:
     own = f"{found.recipe.identity}\n{_source_digest()}"
-    identity = f"{spec}\n{weights}\n{digest}\n{found.inputs}\n{optima(found.axes)}\n{own}"
-    user_code = any(part.is_user_code for part in (found.parsed.base, *found.parsed.insertions))
+    identity = f"{asked.spec}\n{weights}\n{digest}\n{found.inputs}\n{optima(found.axes)}\n{own}"
     return Target(
-        name=spec,
+        name=asked.spec,
         build=lambda: found.recipe.build(found.inputs, found.axes),
         inputs=found.inputs,
         axes=found.axes,
         weights=found.recipe.weights(digest),
         weight_notes=found.recipe.weight_notes,
         notes=found.recipe.notes,
-        fingerprint=None if user_code else hashlib.sha256(identity.encode()).hexdigest(),
+        fingerprint=None if asked.parsed.has_user_code else hashlib.sha256(identity.encode()).hexdigest(),
         **found.facts,
     )
 
 
 def _user_plan(asked: Asked) -> ReadTarget:
     _check_user_target(asked.parsed, asked.spec, asked.pretrained)
-    own = _own(asked.parsed.base, asked.seed, asked.path, trust=asked.trust)
+    own = _own(asked.parsed.base, asked)
     planned = asked.plans(user_shapes(own, asked.given), fixed=True)
     return _plans(asked, own, planned, {"source": own.name})
 
@@ -222,8 +247,9 @@ def _backbone_plan(asked: Asked) -> ReadTarget:
     planned = asked.plans([shape], fixed=bool(asked.given))
     check_axes(infos, planned[0][0][0], asked.spec)
     indices = _features(parsed.base, arguments)
-    weights: dict[str, Any] = {"seed": asked.seed, "pretrained": asked.pretrained, "checkpoint": asked.path}
-    whole = building.BackboneWithBlocks(backbone, parsed.insertions, features=indices, **weights)
+    whole = building.BackboneWithBlocks(
+        backbone, parsed.insertions, features=indices, pretrained=asked.pretrained, **asked.weights
+    )
     facts = {
         "output_names": _output_names(indices, arguments),
         "paper": _papers(backbone.paper, infos),
@@ -246,7 +272,7 @@ def _library_plan(asked: Asked) -> ReadTarget:
         check_axes(infos, image, asked.spec)
     from .libraries.recipe import LibraryModule
 
-    whole = LibraryModule(base.name, model, insertions, seed=asked.seed, checkpoint=asked.path)
+    whole = LibraryModule(base.name, model, insertions, **asked.weights)
     facts = {
         "paper": _papers(model.paper, infos),
         "source": model.source,
@@ -276,10 +302,10 @@ def _plans(
     return replace(first, fallbacks=tuple(others))
 
 
-def _own(base: Part, seed: int, checkpoint: Path | None, *, trust: bool) -> building.UserModule:
+def _own(base: Part, asked: Asked) -> building.UserModule:
     if is_program(base.name):
-        return ProgramModule(base.name, seed=seed, checkpoint=checkpoint, trust=trust)
-    return building.UserModule(base.name, seed=seed, checkpoint=checkpoint, options=base.options)
+        return ProgramModule(base.name, **asked.weights, trust=asked.trust)
+    return building.UserModule(base.name, **asked.weights, options=base.options)
 
 
 def _check_user_target(parsed: Parsed, spec: str, pretrained: bool) -> None:

@@ -58,6 +58,11 @@ class Parsed:
     base: Part
     insertions: tuple[Part, ...]
 
+    @property
+    def has_user_code(self) -> bool:
+        """Return True if the base or a block in it is the user's own."""
+        return any(part.is_user_code for part in (self.base, *self.insertions))
+
 
 def parse(spec: str) -> Parsed:
     """Split a TARGET into its parts; InputError if it does not follow the grammar."""

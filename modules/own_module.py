@@ -12,6 +12,7 @@ from ..errors import InputError, ModuleRefused
 from .checks import check_module, check_runs
 from .default_batch import plans
 from .dynamic import Ranges
+from .own_weights import draw, random_words
 from .shapes import Shape, layouts_of, named, parse_shapes, with_layouts
 from .target import Target
 from .traceable import accept_eval
@@ -32,6 +33,7 @@ def from_module(
     input_names: Sequence[str] | None = None,
     layout: str | Mapping[str, str] | None = None,
     any_batch: bool = False,
+    seed: int | None = None,
 ) -> Target:
     """Return the target of the caller's own module, whose ``build`` returns a copy in eval mode.
 
@@ -45,6 +47,7 @@ def from_module(
         input_names: Names of the inputs in place of ``forward``'s.
         layout: "nhwc" if the last axis of images holds the channels, or a mapping from an input's name to its layout.
         any_batch: Apply the default batch, as ``default_batch.plans`` says.
+        seed: Draws the weights of the copy anew; None keeps them.
 
     Raises:
         InputError: An argument is wrong, or the module cannot take the sizes.
@@ -69,25 +72,34 @@ def from_module(
             )
         given = [replace(shape, name=new) for shape, new in zip(given, input_names, strict=True)]
     planned = plans(with_layouts(given, layouts_of(layout)), dynamic, fixed=True, any_batch=any_batch)
-    targets = [_of_module(module, inputs, axes, name) for inputs, axes in planned]
+    targets = [_of_module(module, inputs, axes, name, seed) for inputs, axes in planned]
     return replace(targets[0], fallbacks=tuple(targets[1:]))
 
 
-def _of_module(module: nn.Module, inputs: tuple[TensorSpec, ...], axes: Mapping[str, Axis], name: str | None) -> Target:
+def _of_module(
+    module: nn.Module, inputs: tuple[TensorSpec, ...], axes: Mapping[str, Axis], name: str | None, seed: int | None
+) -> Target:
+    name = name or type(module).__name__
+    notes: list[str] = []
+
     def ready() -> nn.Module:
         from .copying import copy_module
 
-        copied = fix_quantisers(accept_eval(copy_module(module)).eval())
+        copied = accept_eval(copy_module(module)).eval()
+        if seed is not None:
+            notes[:] = draw(copied, inputs, axes, name=name, seed=seed)
+        copied = fix_quantisers(copied)
         check_runs(copied, inputs, axes)
         return copied
 
     return Target(
-        name=name or type(module).__name__,
+        name=name,
         build=ready,
         inputs=inputs,
         axes=axes,
         source=f"{type(module).__module__}.{type(module).__qualname__}",
-        weights="as the caller's module holds them",
+        weights="as the caller's module holds them" if seed is None else random_words(seed),
+        weight_notes=notes,
     )
 
 

@@ -74,14 +74,13 @@ def randomise(
         example: Inputs of its forward, by which the weights are scaled layer by layer.
         seed: Draws the weights.
         only: The sub-modules to fill; None fills all.
-        keep: Sub-modules that stay as they are.
+        keep: Sub-modules whose own weights stay as they are.
         more: The same inputs with more rows, which takes longer: the example instead, if it turns out to be too few for
             the batch normalisations.
     """
     generator = torch.Generator().manual_seed(seed)
-    kept = {part for root in keep for part in root.modules()}
     roots = [model] if only is None else list(only)
-    parts = list(dict.fromkeys(part for root in roots for part in root.modules() if part not in kept))
+    parts = list(dict.fromkeys(part for root in roots for part in root.modules() if part not in keep))
     model.eval().double()
     branch_ends = set(_branch_ends(model))
     is_plain = not branch_ends and sum(map(_is_norm, model.modules())) > DEEP

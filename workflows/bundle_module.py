@@ -39,8 +39,7 @@ def why_not_built(bundle: Bundle, instead: str = BY_TARGET) -> str:
     if arguments.get("checkpoint"):
         with_it = " with --checkpoint" if instead == BY_TARGET else ""
         return f"its weights came from a checkpoint, which a bundle does not hold; {instead}{with_it}"
-    parsed = parse(bundle.name)
-    if any(part.is_user_code for part in (parsed.base, *parsed.insertions)):
+    if parse(bundle.name).has_user_code:
         return f"a bundle's name is not trusted to run code of your own; {instead}"
     return ""
 

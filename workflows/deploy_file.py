@@ -76,6 +76,7 @@ class FileTarget:
             "--precision auto": request.precision.chooses,
             "--pretrained": weights.pretrained and self.against is None,
             "--checkpoint": weights.checkpoint is not None and self.against is None,
+            "--random-weights": weights.random,
             "--trust": weights.trust and self.against is None,
         }
         for option, is_given in given.items():

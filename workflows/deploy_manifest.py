@@ -21,7 +21,12 @@ from .precision import entries_of
 
 def target_entries(target: Target, weights: Weights, *, by_name: bool) -> dict[str, Any]:
     """Return what was deployed and, if it has a name that builds it again, the arguments to do so."""
-    build = {"seed": weights.seed, "pretrained": weights.pretrained, "checkpoint": weights.checkpoint is not None}
+    build = {
+        "seed": weights.seed,
+        "pretrained": weights.pretrained,
+        "checkpoint": weights.checkpoint is not None,
+        **({"random": True} if weights.random else {}),
+    }
     return {
         "target": {
             "name": target.name,

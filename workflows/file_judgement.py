@@ -244,6 +244,11 @@ def build_against(
     """
     if against is None:
         return None
+    if weights.random:
+        raise InputError(
+            f"received Weights(random=True) with {file.path}, which has weights; expected the same in the module; "
+            "leave it out, or give them by checkpoint"
+        )
     if file.draws:
         raise InputError(
             f"received {file.path}, whose {', '.join(file.draws)} gives something else in every run; expected outputs "

@@ -46,6 +46,8 @@ class Weights:
         seed: Draws random weights, and the inputs that a verdict is made on.
         pretrained: Take the backbone's published weights.
         checkpoint: A file, ``FILE#entry`` for one of its sets of weights, or ``hf-hub:owner/name``.
+        random: Draw the weights of the caller's own module, or own block in a backbone, from the seed, scaled layer by
+            layer, in place of those that it was made with. What needs no gradient in it stays.
         trust: Read a target that is a pickle, as ``ultralytics:best.pt``, or may hold one, as ``net.pt2``: whatever
             code its author put into it runs.
     """
@@ -53,6 +55,7 @@ class Weights:
     seed: int = 0
     pretrained: bool = False
     checkpoint: Path | str | None = None
+    random: bool = False
     trust: bool = False
 
     def require_of_module(self) -> None:

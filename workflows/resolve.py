@@ -45,6 +45,7 @@ def resolve(
             seed=weights.seed,
             pretrained=weights.pretrained,
             checkpoint=weights.checkpoint,
+            random=weights.random,
             any_batch=True,
             trust=weights.trust,
         )
@@ -56,4 +57,12 @@ def resolve(
             f"deploy({type(target).__name__}, …) {wrong}; pass a tensor, a tuple or a dict of tensors, or the shapes "
             'of all inputs, as shapes=["image=2x3x64x64", "size=2:float32[1,9]"]'
         )
-    return own_module.from_module(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout, any_batch=True)
+    return own_module.from_module(
+        target,
+        example_inputs,
+        shapes=shapes,
+        dynamic=dynamic,
+        layout=layout,
+        any_batch=True,
+        seed=weights.seed if weights.random else None,
+    )

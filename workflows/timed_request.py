@@ -45,6 +45,7 @@ class TimedRequest:
             "--seed": self.weights.seed != 0,
             "--pretrained": self.weights.pretrained,
             "--checkpoint": self.weights.checkpoint is not None,
+            "--random-weights": self.weights.random,
             "--trust": self.weights.trust,
             "--opset": self.opset != DEFAULT_OPSET,
         }

@@ -120,6 +120,7 @@ def resolve_as_asked(spec: str, shapes: Sequence[str], dynamic: Any, weights: We
         seed=weights.seed,
         pretrained=weights.pretrained,
         checkpoint=weights.checkpoint,
+        random=weights.random,
         trust=weights.trust,
     )
 

@@ -14,6 +14,8 @@ from ...core.tensor_spec import Axis, TensorSpec
 from .. import building, checkpoint
 from ..checks import refused_sizes
 from ..grammar import Part
+from ..noise import CALIBRATION_BATCH, FEW, images
+from ..own_weights import kept, random_words
 from .library import LibraryModel, keep_results
 from .size_advice import size_advice
 
@@ -36,6 +38,7 @@ class LibraryModule(building.Recipe):
     insertions: tuple[Part, ...] = ()
     seed: int = 0
     checkpoint: Path | None = None
+    random: bool = False  # the user's own blocks too
 
     @property
     def identity(self) -> str:
@@ -56,13 +59,13 @@ class LibraryModule(building.Recipe):
             return self._finished(module, shapes)
         # what is taken away would not be reached by the example that scales the weights
         module = self._finished(module, shapes)
-        users_own = [block for block in blocks if not type(block).__module__.startswith(f"{building.__package__}.")]
         only = blocks if self.model.trained else None
         if only is None or only:
             with self._refused(shapes):
                 example = self._example(module, shapes)
-                more = self._images([(building.CALIBRATION_BATCH, *image.shape[1:]) for image in example])
-                randomise(module, example, seed=self.seed, only=only, keep=users_own, more=more)
+                more = self._images([(CALIBRATION_BATCH, *image.shape[1:]) for image in example])
+                keep = kept(blocks, random=self.random)
+                randomise(module, example, seed=self.seed, only=only, keep=keep, more=more)
         return module
 
     def _whole(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
@@ -92,19 +95,19 @@ class LibraryModule(building.Recipe):
 
     def _images(self, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
         """Return images of these shapes, each of its own."""
-        return [building.images(tuple(shape), self.seed + place) for place, shape in enumerate(shapes)]
+        return [images(tuple(shape), self.seed + place) for place, shape in enumerate(shapes)]
 
     def _example(self, module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
         """Return the images that scale the weights: small ones if the model takes them, which is sooner."""
         import torch
 
-        whole = [(building.FEW, *shape[1:]) for shape in shapes]
+        whole = [(FEW, *shape[1:]) for shape in shapes]
         small = list(map(_reduced, whole))
         if small != whole:
-            images = self._images(small)
+            reduced = self._images(small)
             with contextlib.suppress(Exception), torch.no_grad():  # a model of one size says so in its own way
-                module(*images)
-                return images
+                module(*reduced)
+                return reduced
         return self._images(whole)
 
     def weights(self, digest: str) -> str:
@@ -112,7 +115,7 @@ class LibraryModule(building.Recipe):
             return building.checkpoint_words(self.checkpoint, digest)
         if self.model.trained:
             return self.model.trained + (f"; its blocks random, seed {self.seed}" if self.insertions else "")
-        return f"random, seed {self.seed}, scaled layer by layer"
+        return random_words(self.seed)
 
 
 def _reduced(shape: tuple[int, ...]) -> tuple[int, ...]:

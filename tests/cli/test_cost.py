@@ -176,6 +176,7 @@ def test_a_plans_cost_is_a_document_and_tables(tmp_path: Path) -> None:
         ((".", "--runtime", "tensorrt", "--plot", "cost.png"), "received --plot with --runtime tensorrt"),
         ((".", "--runtime", "tensorrt", "--seed", "3"), "received --seed with --runtime tensorrt"),
         ((".", "--runtime", "tensorrt", "--pretrained"), "received --pretrained with"),
+        ((".", "--runtime", "tensorrt", "--random-weights"), "received --random-weights with"),
         ((".", "--runtime", "tensorrt", "--dynamic", "batch"), "received --dynamic with"),
         ((".", "--runtime", "tensorrt", "--opset", "18"), "received --opset with"),
         ((".", "--runtime", "tensorrt", "--threads", "2"), "received --threads with"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import served_bundle
 
-from attn2trt.cli.summary import LABEL, _labelled, exit_code, with_sizes
+from attn2trt.cli.summary import LABEL, _labelled, bundle_lines, exit_code, with_sizes
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.stages.stage import Stage
@@ -62,3 +64,28 @@ def test_every_text_begins_in_the_same_column(label: str) -> None:
     *above, first, second = _labelled(label, ["first", "second"])
     assert [line.index(text) for line, text in ((first, "first"), (second, "second"))] == [LABEL + 1] * 2
     assert [*above, first][0].split()[0] == label
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "is_said"),
+    [
+        ("net.py:Net", {"checkpoint": False}, True),
+        ("resnet18+py:mine:Gate@layer4", {"checkpoint": False}, True),
+        ("net.py:Net", {"checkpoint": False, "random": True}, False),
+        ("net.py:Net", {"checkpoint": True}, False),
+        ("net.pt2", {"checkpoint": False}, False),
+        ("resnet18+se", {"checkpoint": False}, False),
+        ("Net", None, False),  # a module from Python
+    ],
+)
+def test_other_weights_are_named_where_those_of_the_users_code_hide_something(
+    name: str, build: dict[str, bool] | None, is_said: bool, tmp_path: Path
+) -> None:
+    bundle = served_bundle.write(tmp_path / "b")
+    bundle.manifest["target"]["name"] = name
+    bundle.manifest.update(build=build, hidden=["gate.scale is all zeros"])
+    advice = f"{'':9}--random-weights draws weights that hide less, --checkpoint takes trained ones"
+    lines = bundle_lines(bundle)
+    assert (advice in lines) == is_said
+    bundle.manifest["hidden"] = []
+    assert advice not in bundle_lines(bundle)

@@ -173,7 +173,7 @@ def test_what_is_kept_is_not_scaled_at_a_branchs_end():
     torch.manual_seed(0)
     model = Attending()
     before = model.se[2].weight.detach().clone()
-    randomise(model, [torch.randn(4, 8, 12, 12)], seed=0, keep=[model.se])
+    randomise(model, [torch.randn(4, 8, 12, 12)], seed=0, keep=[*model.se.modules()])
     assert torch.equal(model.se[2].weight, before)
 
 

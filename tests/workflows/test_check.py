@@ -15,7 +15,7 @@ from in_this_process import RuntimeHere
 from onnx import TensorProto, helper
 from onnx_modules import Net
 
-from attn2trt import CheckedModel, InputError, Judging, check_model
+from attn2trt import CheckedModel, InputError, Judging, Weights, check_model
 from attn2trt.core.precision import FP32
 from attn2trt.export.precision import LowPrecisionGraph
 from attn2trt.validate.cases import Case
@@ -278,6 +278,7 @@ def test_inputs_are_matched_by_their_order(tmp_path: Path) -> None:
         ({"precision": "auto"}, "auto chooses for attn2trt deploy"),
         ({"judging": Judging(verdict=False)}, "without a verdict"),
         ({"dynamic": "h=1:2:3"}, "the file fixes every other dimension"),
+        ({"against": Net(), "weights": Weights(random=True)}, "which has weights; expected the same in the module"),
     ],
 )
 def test_arguments_that_make_no_sense(tmp_path: Path, options: dict[str, Any], why: str) -> None:

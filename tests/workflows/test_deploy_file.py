@@ -264,7 +264,8 @@ def test_a_name_that_would_end_a_line_of_the_script_is_refused(tmp_path: Path) -
     [
         ({"precision": "auto"}, r"received --precision auto with the ONNX file"),
         ({"opset": 18}, r"received --opset 18 with the ONNX file"),
-        ({"checkpoint": "a.pt"}, r"received --checkpoint with the ONNX file"),
+        ({"weights": Weights(checkpoint="a.pt")}, r"received --checkpoint with the ONNX file"),
+        ({"weights": Weights(random=True), "against": Net()}, r"received --random-weights with the ONNX file"),
         ({"layout": "nhwc"}, r"received a layout"),
         ({"example_inputs": np.zeros(3)}, r"received example_inputs"),
         ({"dynamic": "h=1:2:3"}, r"the file fixes every other dimension"),
@@ -272,8 +273,6 @@ def test_a_name_that_would_end_a_line_of_the_script_is_refused(tmp_path: Path) -
     ],
 )
 def test_arguments_that_make_no_sense(tmp_path: Path, options: dict[str, Any], why: str) -> None:
-    if "checkpoint" in options:
-        options = {"weights": Weights(checkpoint=options["checkpoint"])}
     if "keep" in options:
         options = {**options, "precision": PrecisionRequest(precisions="fp16", keep_fp32=options["keep"])}
         del options["keep"]

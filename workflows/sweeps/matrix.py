@@ -94,8 +94,8 @@ class Job:
         except InputError:
             return False
         names = [part.name for part in (parsed.base, *parsed.insertions)]
-        return all(name.replace("_", "").replace(".", "").replace("-", "").isalnum() for name in names) and not any(
-            part.is_user_code for part in (parsed.base, *parsed.insertions)
+        return all(name.replace("_", "").replace(".", "").replace("-", "").isalnum() for name in names) and not (
+            parsed.has_user_code
         )
 
     def command(self, folder: str, *, force: bool = False) -> list[str]:
