@@ -28,6 +28,6 @@ class CommandLine(tuple[str, ...]):
 
 
 def quoted(path: Path) -> str:
-    """Return the path as an argument for a shell: one that begins with a dash is no option."""
+    """Return the path as an argument for a shell: one that begins with a dash is no option, with a tilde no home."""
     text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    return shlex.quote(f"./{text}" if text.startswith(("-", "~")) else text)

@@ -13,7 +13,13 @@ from attn2trt.errors import InputError
 
 @pytest.mark.parametrize(
     ("path", "word"),
-    [("bundles/se", "bundles/se"), ("my folder", "'my folder'"), ("-out", "./-out"), ("--a b", "'./--a b'")],
+    [
+        ("bundles/se", "bundles/se"),
+        ("my folder", "'my folder'"),
+        ("-out", "./-out"),
+        ("--a b", "'./--a b'"),
+        ("~/x", "'./~/x'"),
+    ],
 )
 def test_a_path_is_one_argument_and_no_option(path: str, word: str) -> None:
     assert quoted(Path(path)) == word
