@@ -162,7 +162,7 @@ class OwnChoices:
         found += [(ORDINARY, one) for one in slices.lost(precision)]
         result = stage_result(asked.stage, found, picks.words, unchecked=slices.never_compared())
         if not result.has_own_picks:
-            return replace(result, why=f"{result.why}; {picks.words}")
+            return replace(result, why="; ".join(filter(None, [result.why, picks.words])))
         picks.require_spread(precision)
         return result
 

@@ -22,6 +22,7 @@ from attn2trt.validate.half_precision import Half
 from attn2trt.validate.onnx_reference.isolated import IsolatedEvaluator
 from attn2trt.validate.own_choices import OwnChoices, judge
 from attn2trt.validate.own_choices.bundle_runs import BundleRuns
+from attn2trt.validate.own_choices.case_choices import CaseChoices
 from attn2trt.validate.own_choices.definition import wrong_picks
 from attn2trt.validate.own_choices.graph_choices import ChoosingNode, Picked
 from attn2trt.validate.own_choices.graph_runs import GraphRuns
@@ -98,6 +99,17 @@ def test_a_wrong_graph_fails_with_its_own_choices(name: str, wrong: str, spread:
     before, after = both(head, head.graph(folder, wrong))
     assert before.status == "failed"
     assert after.status == "failed"
+
+
+def test_a_graph_none_of_whose_choices_is_counted_keeps_its_reason(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CaseChoices, "count", lambda *_: None)
+    name, wrong = WRONG[0]
+    head = HEADS[name](WIDE)
+    _, after = both(head, head.graph(folder, wrong))
+    assert after.status == "failed"
+    assert not after.why.endswith("; ")
 
 
 def test_a_graph_of_another_precision_is_held_against_its_own_floors(folder: Path) -> None:
