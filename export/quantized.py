@@ -7,6 +7,7 @@ is not a convolution or a matrix product.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +102,10 @@ def quantize(
     planned = plan_quantized(model, options.overrides.why_not_in_8_bits(why_kept(graph, within)), precision=form.name)
     by_weight = _by_weight(planned, model, graph, parameters)
     if run is not None:
-        planned = _without(planned, _of_other_operators(planned, by_weight, run, form), form)
+        known = {name: parameters[name] for name in by_weight if name in parameters}
+        alike = functools.cache(lambda name: parameter_of("", parameters.get(name), 0, known))
+        met = [(name if name in by_weight else alike(name), module) for name, module in run]
+        planned = _without(planned, _of_other_operators(planned, by_weight, met, form), form)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
     planned = _without(planned, _useless(planned, ranges, form), form)
     written, files = _written(graph, model, planned, ranges, form, options.path(folder, form.name))

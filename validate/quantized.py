@@ -111,7 +111,7 @@ class EightBit:
             result = func(*args, **kwargs)
             return result if digits is None else digits.move(func, result)
 
-        with operator_mode(call):
+        with operator_mode(call), _attention_written_out():
             yield
         for name, scales in self.scales.items():
             if any(scale is not None for scale in scales[met[name] :]):
@@ -138,8 +138,22 @@ def products_run(module: nn.Module, case: Case) -> list[tuple[str, str]]:
             found.append((name_of(args[operands[1]]), eager.inside()))
         return func(*args, **kwargs)
 
-    eager.run_within(case, lambda: operator_mode(call))
+    with _attention_written_out():
+        eager.run_within(case, lambda: operator_mode(call))
     return found
+
+
+@contextmanager
+def _attention_written_out() -> Iterator[None]:
+    """Have ``nn.MultiheadAttention`` run its products, as a graph does; PyTorch may run one operator in their place."""
+    from torch.backends import mha
+
+    was_enabled = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        mha.set_fastpath_enabled(was_enabled)
 
 
 def _namer(module: nn.Module, names: Container[str]) -> Callable[[Any], str]:
@@ -149,8 +163,9 @@ def _namer(module: nn.Module, names: Container[str]) -> Callable[[Any], str]:
     scaled = {name: parameter for name, parameter in parameters.items() if name in names}
 
     def name_of(weight: Any) -> str:
-        name = by_id.get(id(weight)) or by_id.get(id(weight._base)) or _scaled(weight, scaled)
-        return name if name in names else ""
+        name = by_id.get(id(weight)) or by_id.get(id(weight._base)) or ""
+        # copies of a layer may have one weight in the graph, by the name of the first
+        return name if name in names else _scaled(weight, scaled)
 
     return name_of
 

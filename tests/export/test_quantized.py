@@ -94,6 +94,17 @@ def test_products_with_a_weight_are_quantised_and_a_gates_are_not(tmp_path: Path
     assert policy(tmp_path, "second").kept == {"second": "asked for"}
 
 
+def test_a_product_of_a_copied_layer_is_one_that_pytorch_runs(tmp_path: Path) -> None:
+    """The graph names the weight by the first of two layers with equal numbers, and PyTorch runs the other."""
+    stored = {one.name: numpy_helper.to_array(one) for one in onnx.load(str(write(tmp_path).path)).graph.initializer}
+    parameters = {name: stored[name] for name in "wvl"} | {"copy": stored["w"]}
+    others = [("v", "block.conv"), ("l", "head")]
+    whole = quantized(tmp_path, parameters=parameters).lowered
+    assert "first" in whole
+    assert quantized(tmp_path, parameters=parameters, run=[("copy", "elsewhere"), *others]).lowered == whole
+    assert "first" not in quantized(tmp_path, parameters=parameters, run=others).lowered
+
+
 def test_what_tensorrt_refuses_in_the_format_is_not_quantised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attn2trt.core.refused_types.REFUSED", {"fp8": {"Conv": "no kernel"}})
     low = quantized(tmp_path, form=QUANTISED["fp8"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
-from attn2trt.validate.quantized import EightBit
+from attn2trt.validate.quantized import EightBit, products_run
 from attn2trt.validate.recorded import recorded_cases
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import WRITTEN, Stage
@@ -184,6 +185,21 @@ def test_a_weight_that_is_scaled_is_that_of_the_graph() -> None:
     np.testing.assert_allclose(run(Scaled(), {"weight": (0.02,)}), wanted, rtol=0, atol=1e-5)
     with pytest.raises(ModuleRefused, match=r"products of weight run 1 times in the graph and 0 times in PyTorch"):
         run(Scaled(0.1), {"weight": (0.02,)})
+
+
+def test_copies_of_a_layer_have_the_steps_of_the_one_that_the_graph_names() -> None:
+    first = nn.Conv2d(4, 4, 1)
+    copies = nn.Sequential(first, nn.ReLU(), copy.deepcopy(first))
+    found = run(copies, {"0.weight": (0.01, 0.5)})
+    assert np.abs(found - run(copies, {"0.weight": (0.01, 0.01)})).max() > 0.05
+
+
+def test_attention_runs_the_products_of_its_graph() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    case = Case.of("tokens", {"x": np.zeros((2, 5, 8), np.float32)})
+    names = [name for name, _ in products_run(layer, case)]
+    assert names == ["self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight"]
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 class Bins(nn.Module):
