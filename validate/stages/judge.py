@@ -16,6 +16,7 @@ from ..batch_consistency import compare_rows
 from ..case_judgement import Run, did_not_run, judge_case
 from ..cases import Case
 from ..comparison import CHOICE, NOTHING, OVERFLOW, Comparison
+from ..few_numbers import FewNumbers
 from ..metrics import Reference
 from ..slices import ORDINARY, VARIATION, Slices
 from ..verdict import FAILED, StageResult, not_checked, stage_result
@@ -72,6 +73,7 @@ class StageJudge:
 
     def __post_init__(self) -> None:
         require_budget(self.max_error)
+        self._few = FewNumbers(self.allowed)
 
     @property
     def allowed(self) -> Precision:
@@ -94,8 +96,14 @@ class StageJudge:
         if lost := reference.why_unmeasured(self.allowed):
             self.add_without_truth(case, lost)
         elif self.load():
-            self._found += judge_case(
-                self.runtime.run,
+            outputs: dict[str, Any] = {}
+
+            def run(feeds: Mapping[str, Any]) -> Mapping[str, Any]:
+                outputs.update(self.runtime.run(feeds))
+                return outputs
+
+            found = judge_case(
+                run,
                 case,
                 reference,
                 max_error=self.max_error,
@@ -104,6 +112,8 @@ class StageJudge:
                 slices=self.slices,
                 io=self.io,
             )
+            self._few.add(case, reference, outputs, found)
+            self._found += found
 
     def add_without_truth(self, case: Case, why: str) -> None:
         """Run a case that nothing can be compared with: one that does not run either has failed."""
@@ -127,9 +137,10 @@ class StageJudge:
         ]
         if not self._found:
             return not_checked(self.stage, "; ".join(without) or self.without_cases)
+        found = self._few.again(self._found, max_error=self.max_error, io=self.io)
         lost = [(ORDINARY, one) for one in self.slices.lost(self.allowed)]
         unchecked = [*self.slices.never_compared(), *without]
-        return stage_result(self.stage, [*self._found, *lost], self.slices.left_out(), unchecked=unchecked)
+        return stage_result(self.stage, [*found, *lost], self.slices.left_out(), unchecked=unchecked)
 
     def judged_again(
         self, result: StageResult, graph: Path, own_choices: Callable[[], OwnChoices] | None
