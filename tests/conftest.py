@@ -67,7 +67,7 @@ def _operators_named_once() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def _graphs_here() -> Iterator[None]:
     """Simplify, judge and time graphs in this process; ``real_workers`` has a test do it as users do."""
-    from in_this_process import ITS_PROCESS, EvaluatorHere, RuntimeHere, SimplifierHere, TimedHere
+    from in_this_process import IN_A_PROCESS, EvaluatorHere, RuntimeHere, SimplifierHere, TimedHere
 
     from attn2trt.validate.onnx_reference.isolated import IsolatedEvaluator
 
@@ -75,7 +75,7 @@ def _graphs_here() -> Iterator[None]:
         patch.setattr("attn2trt.validate.stages.ort_process.IsolatedRuntime", RuntimeHere)
         patch.setattr("attn2trt.export.simplify.Worker", SimplifierHere)
         patch.setattr("attn2trt.engines.timing.timed_run.TimedProcess", TimedHere)
-        for name in ITS_PROCESS:
+        for name in IN_A_PROCESS:
             patch.setattr(IsolatedEvaluator, name, getattr(EvaluatorHere, name))
         # it collects garbage, which takes a second in a process that has imported PyTorch
         patch.setattr("attn2trt.engines.timing.timed_process_child.start_peak", lambda: False)

@@ -25,9 +25,8 @@ from attn2trt.export.simplify_child import write_simplified
 from attn2trt.validate.onnx_reference.child import Answering
 from attn2trt.validate.onnx_reference.isolated import IsolatedEvaluator
 
-# what ``EvaluatorHere`` has in place of an ``IsolatedEvaluator``'s process
-ITS_PROCESS = ("__init__", "__exit__", "load", "ask")
-IN_A_PROCESS = {name: getattr(IsolatedEvaluator, name) for name in ITS_PROCESS}
+# the methods that ``EvaluatorHere`` has in place of an ``IsolatedEvaluator``'s process, as they are with one
+IN_A_PROCESS = {name: getattr(IsolatedEvaluator, name) for name in ("__init__", "__exit__", "load", "ask")}
 
 
 class TimedHere(TimedProcess):

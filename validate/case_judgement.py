@@ -16,13 +16,13 @@ from ..core.tensor_spec import TensorSpec
 from ..errors import Interrupted, typed_line
 from .case_values import STRESS_KINDS
 from .cases import Case, Feeds
-from .comparison import NOTHING, Comparison, compare
+from .comparison import NOTHING, WAYS, Comparison, compare
 from .error_map import error_map, largest
 from .metrics import MOST_LOST, Floor, Reference, is_settled, keeps, settled
 from .slices import Slices
 from .verdict import INTERRUPTED
 
-NUMBERS = frozenset({"nan", NOTHING, "floor", "absolute", "l2", "max", "channel", "top1", "budget"})
+NUMBERS = frozenset({"nan", NOTHING, "floor", "absolute", *WAYS, "top1", "budget"})
 Run = Callable[[Feeds], Mapping[str, npt.NDArray[Any]]]
 
 
@@ -139,7 +139,7 @@ def _with_map(
 
 def _by_own_loss(found: Comparison, floor: Floor, budget: float, source: str) -> Comparison:
     """Return a passed comparison of ordinary inputs in view of what the source's own float32 loses on them."""
-    if not found.passed or found.which not in ("l2", "max", "channel"):
+    if not found.passed or found.which not in WAYS:
         return found
     if not keeps(floor):
         detail = (

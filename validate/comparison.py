@@ -161,7 +161,7 @@ def _compare_relative(name: str, out: Array, ref64: Array, allowed: _Allowed) ->
     settled, wrong_rows = _top1(out, ref64, precision.between_runs * max(floor.max, unit))
     if which != "channel":
         at = _index(int(distance(out, ref64).argmax()), ref64.shape)
-    detail = f"{_beside(ratio, limit)} times {source}'s own rounding ({_WAYS[which]}, at {_place(which, at)})"
+    detail = f"{_beside(ratio, limit)} times {source}'s own rounding ({WAYS[which]}, at {_place(which, at)})"
     passing = Comparison(name, found.l2, floor.l2, ratio, which, at, True, detail, settled, settled - len(wrong_rows))
     if ratio > limit:
         return replace(passing, passed=False, detail=f"{detail}; the limit is {limit:g}")
@@ -199,7 +199,8 @@ def _beside(value: float, limit: float) -> str:
     return next((text for text in texts if float(text) != limit), texts[0])
 
 
-_WAYS = {"l2": "over the whole output", "max": "at the largest element", "channel": "over one slice"}
+# the three ways in which an error is taken in floors, in words
+WAYS = {"l2": "over the whole output", "max": "at the largest element", "channel": "over one slice"}
 
 
 def _place(which: str, at: tuple[int, ...]) -> str:

@@ -18,11 +18,10 @@ from .arrays import Array
 from .case_judgement import judge_case
 from .case_values import STRESS_KINDS
 from .cases import Case
-from .comparison import Comparison
+from .comparison import WAYS, Comparison
 from .metrics import Floor, Reference
 
 FEW = 16
-IN_FLOORS = frozenset({"l2", "max", "channel"})
 Found = tuple[str, Comparison]
 
 
@@ -38,7 +37,7 @@ class FewNumbers:
         """Note the floors of a case's outputs, and those outputs that fail by them."""
         if self._precision.name not in QUANTISED:
             return
-        failed = {one.output for _, one in found if not one.passed and one.which in IN_FLOORS}
+        failed = {one.output for _, one in found if not one.passed and one.which in WAYS}
         for name, floor in reference.at(self._precision).floors.items():
             if reference.outputs64[name].size > FEW or not floor.is_finite:
                 continue

@@ -89,7 +89,7 @@ class LastDigits:
 
 @lru_cache(maxsize=8)  # every case of a model draws the same
 def _factors(draw: int, epsilon: float, steps: tuple[int, ...]) -> Any:
-    """What results are multiplied by, in turn: a tensor of ``TABLE`` float32 numbers, never changed."""
+    """Return what results are multiplied by, in turn: a tensor of ``TABLE`` float32 numbers, never changed."""
     import torch
 
     drawn = np.random.default_rng([SEED, draw]).choice(np.array(steps, np.float32), TABLE)

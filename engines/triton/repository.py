@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...core.destination import check_outside_bundles, check_parents
+from ...core.destination import ELSEWHERE, check_outside_bundles, check_parents
 from ...core.exchange import exchange
 from ...core.hidden_folder import shortened
 from ...core.lock import is_abandoned, locked, owner, try_lock
@@ -19,7 +19,6 @@ from .folder import require_own
 
 PARTIAL = ".attn2trt.partial-"
 _OWNER = re.compile(r"\.\d+-[0-9a-f]{8}")
-ELSEWHERE = "give a folder that does not exist yet with -o"
 
 
 def check_place(destination: Path, names: Sequence[str], *, add: bool) -> None:

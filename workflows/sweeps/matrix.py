@@ -93,10 +93,10 @@ class Job:
             parsed = parse(self.target)
         except InputError:
             return False
+        if parsed.has_user_code:
+            return False
         names = [part.name for part in (parsed.base, *parsed.insertions)]
-        return all(name.replace("_", "").replace(".", "").replace("-", "").isalnum() for name in names) and not (
-            parsed.has_user_code
-        )
+        return all(name.replace("_", "").replace(".", "").replace("-", "").isalnum() for name in names)
 
     def command(self, folder: str, *, force: bool = False) -> list[str]:
         """Return the arguments of attn2trt for a job whose files are in ``folder``."""
