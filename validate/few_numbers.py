@@ -25,8 +25,13 @@ FEW = 16
 Found = tuple[str, Comparison]
 
 
+def are_few(truth: Array, precision: Precision) -> bool:
+    """Return whether an output's limit is of all cases, since its own case may have lost less by chance."""
+    return precision.name in QUANTISED and truth.size <= FEW
+
+
 class FewNumbers:
-    """The outputs of at most ``FEW`` numbers of one stage, with what they lose in each case."""
+    """The outputs of few numbers of one stage, with what they lose in each case."""
 
     def __init__(self, precision: Precision) -> None:
         self._precision = precision
@@ -35,11 +40,9 @@ class FewNumbers:
 
     def add(self, case: Case, reference: Reference, outputs: Mapping[str, Array], found: Iterable[Found]) -> None:
         """Note the floors of a case's outputs, and those outputs that fail by them."""
-        if self._precision.name not in QUANTISED:
-            return
         failed = {one.output for _, one in found if not one.passed and one.which in WAYS}
         for name, floor in reference.at(self._precision).floors.items():
-            if reference.outputs64[name].size > FEW or not floor.is_finite:
+            if not floor.is_finite or not are_few(reference.outputs64[name], self._precision):
                 continue
             if case.kind not in STRESS_KINDS:
                 self._floors.setdefault(name, []).append(floor)

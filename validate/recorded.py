@@ -19,6 +19,7 @@ from ..errors import InputError, typed_line
 from .arrays import Array
 from .cases import Case
 from .choice import Choice
+from .few_numbers import are_few
 from .fills import shrunk
 from .metrics import GRAPH, PYTORCH, Floor, Reference, is_zero, largest_finite
 
@@ -101,7 +102,8 @@ def _record_floor(arrays: dict[str, Array], key: str, suffix: str, name: str, fl
 def _most(case: Case, reference: Reference, name: str, precision: Precision) -> dict[str, str]:
     """Return the largest difference of an element that the verdict passes, for programs without this tool.
 
-    Nothing if the verdict does not go by that alone: for what near ties decide, masks, and outputs that are zero.
+    Nothing if the verdict does not go by that alone: for what near ties decide, masks, outputs that are zero, and a few
+    numbers in few bits, which are judged by all cases together.
     """
     truth, floor = reference.outputs64[name], reference.floors[name]
     if case.kind != "normal" or reference.choices or reference.no_float64 or not np.isfinite(truth).all():
@@ -112,7 +114,7 @@ def _most(case: Case, reference: Reference, name: str, precision: Precision) -> 
         return {} if floor.max else {"most": "0.0"}
     scale = largest_finite(truth)
     is_masked = shrunk(truth, truth)[1] is not truth
-    if is_masked or is_zero(scale, reference.largest, is_kept=reference.is_kept(name)):
+    if is_masked or are_few(truth, precision) or is_zero(scale, reference.largest, is_kept=reference.is_kept(name)):
         return {}
     return {"most": repr(precision.limit * max(floor.max, precision.unit_roundoff) * scale)}
 

@@ -127,3 +127,15 @@ def test_programs_are_told_the_largest_difference_that_passes_if_the_verdict_goe
         found = {output["name"]: float(output["most"]) for output in entry["outputs"] if "most" in output}
         assert found == pytest.approx(expected)
     assert float(to_tensors([(case, plain)])[1][0]["outputs"][0]["lower"]["fp16"]["most"]) == pytest.approx(6e-3 * 4)
+
+
+def test_programs_are_told_no_limit_of_a_few_numbers_in_few_bits() -> None:
+    case, _ = pair("a")
+    outputs = {"few": np.arange(16.0), "more": np.arange(17.0), "ids": np.array([3, 1])}
+    floors = {"few": Floor(1e-2, 1e-2), "more": Floor(1e-2, 1e-2), "ids": Floor(0.0, 0.0)}
+    reference = Reference(outputs, outputs, floors, 16.0, lower=dict.fromkeys(("fp16", "int8"), floors))
+    _, (entry,), _ = to_tensors([(case, reference)])
+    told = {
+        output["name"]: {name for name, low in output["lower"].items() if "most" in low} for output in entry["outputs"]
+    }
+    assert told == {"few": {"fp16"}, "more": {"fp16", "int8"}, "ids": {"fp16", "int8"}}
