@@ -10,7 +10,8 @@ The last two look at a histogram of the magnitudes, zeros left out, which every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,24 +41,41 @@ def find_ranges(
 
     Raises CheckFailed if ONNX Runtime cannot run it, or where a tensor is not finite.
     """
+    with _exposed(graph, tensors) as run:
+        largest = dict.fromkeys(tensors, 0.0)
+        for feeds in inputs():
+            outputs = run(feeds)
+            largest = {name: max(found, _largest(name, outputs[name])) for name, found in largest.items()}
+        if method == MINMAX:
+            return largest
+        counts = {name: np.zeros(BINS) for name in tensors}
+        for feeds in inputs():
+            outputs = run(feeds)
+            for name in tensors:
+                counts[name] += _histogram(outputs[name], largest[name])
+    chosen = {PERCENTILE: percentile_bins, ENTROPY: entropy_bins}[method]
+    return {name: largest[name] * chosen(counts[name]) / BINS for name in tensors}
+
+
+def largest_on(graph: Path, tensors: Sequence[str], feeds: Arrays) -> dict[str, float]:
+    """Return the largest magnitude of each of the ``tensors`` on one input, finite or not.
+
+    Raises CheckFailed if ONNX Runtime cannot run the graph.
+    """
+    with _exposed(graph, tensors) as run:
+        found = run(feeds)
+    return {name: float(np.abs(found[name]).max(initial=0.0)) for name in tensors}
+
+
+@contextmanager
+def _exposed(graph: Path, tensors: Sequence[str]) -> Iterator[Callable[[Arrays], Arrays]]:
+    """Enter a context with a function that runs the graph: it gives these tensors and the inputs by name."""
     with scratch("calibration") as folder:
         path = folder / "calibration.onnx"
         _expose(graph, tensors, path)
         # as it is written: ONNX Runtime's optimiser may lose a convolution's result that is both added and an output
         with IsolatedRuntime(path, optimise=False) as runtime:
-            largest = dict.fromkeys(tensors, 0.0)
-            for feeds in inputs():
-                outputs = feeds | runtime.run(feeds)
-                largest = {name: max(found, _largest(name, outputs[name])) for name, found in largest.items()}
-            if method == MINMAX:
-                return largest
-            counts = {name: np.zeros(BINS) for name in tensors}
-            for feeds in inputs():
-                outputs = feeds | runtime.run(feeds)
-                for name in tensors:
-                    counts[name] += _histogram(outputs[name], largest[name])
-    chosen = {PERCENTILE: percentile_bins, ENTROPY: entropy_bins}[method]
-    return {name: largest[name] * chosen(counts[name]) / BINS for name in tensors}
+            yield lambda feeds: {**feeds, **runtime.run(feeds)}
 
 
 def percentile_bins(counts: Histogram) -> int:

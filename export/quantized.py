@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,8 +31,14 @@ if TYPE_CHECKING:
 
 # Of numbers up to one: what folding a normalisation rounds, and far less than two kernels differ by.
 ALIKE = 1e-5
+# The same numbers in PyTorch and in the graph, by their largest magnitude: as far apart as two kernels leave them, and
+# nearer than a factor that would change what the levels lose.
+AS_LARGE = 0.01
 # Ranges of the named tensors: the largest magnitude that the format tells from larger ones.
 Calibrate = Callable[[Sequence[str]], Mapping[str, float]]
+# A product of PyTorch: the parameter that its weight is, "" if none; its module; and the largest magnitude of what it
+# reads, NaN if that is not what the graph's product reads.
+Run = tuple[str, str, float]
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,10 @@ class QuantizedGraph(LowPrecisionGraph):
 
     Attributes:
         ranges: The largest magnitudes of the tensors that the products read.
-        scales: The scales of what the products of each weight read, in the order of the graph; None for one that stays
-            in float32. The key is the name of the parameter that the weight is, else the path of the module that runs
-            the products.
-        ran_by: The modules of the same products, as the graph names them.
+        scales: The scales of what the products of each weight read, in the order in which PyTorch runs them, if that is
+            known, else of the graph; None for one that stays in float32. The key is the name of the parameter that the
+            weight is, else the path of the module that runs the products.
+        ran_by: The modules of the same products.
         calibration: The inputs that the ranges were found on, and the method.
     """
 
@@ -72,7 +77,8 @@ def quantize(
     parameters: Mapping[str, np.ndarray],
     calibration: str,
     form: Precision,
-    run: Sequence[tuple[str, str]] | None = None,
+    run: Sequence[Run] | None = None,
+    largest: Mapping[str, float] | None = None,
     options: PrecisionOptions = DEFAULTS,
 ) -> QuantizedGraph:
     """Write a float32 graph with 8-bit products to ``folder``.
@@ -84,7 +90,8 @@ def quantize(
         parameters: The module's, by name.
         calibration: The way in which the ranges are found, in words.
         form: The 8-bit format.
-        run: PyTorch's products: the parameter that each one's weight is, and its module; None if these are not known.
+        run: PyTorch's products on an input; None if these are not known.
+        largest: The largest magnitude of what each product reads (``products_read``) on the same input.
         options: What else is asked for. Inputs and outputs stay as they are.
 
     Raises:
@@ -101,11 +108,13 @@ def quantize(
     model = ir.from_proto(float32_source(graph, max(graph.opset, form.opset)))
     planned = plan_quantized(model, options.overrides.why_not_in_8_bits(why_kept(graph, within)), precision=form.name)
     by_weight = _by_weight(planned, model, graph, parameters)
-    if run is not None:
+    pairs = {where: [(node, graph.modules.get(node, "")) for node in nodes] for where, nodes in by_weight.items()}
+    if run is not None and largest is not None:
         known = {name: parameters[name] for name in by_weight if name in parameters}
         alike = functools.cache(lambda name: parameter_of("", parameters.get(name), 0, known))
-        met = [(name if name in by_weight else alike(name), module) for name, module in run]
-        planned = _without(planned, _of_other_operators(planned, by_weight, met, form), form)
+        met = [(name if name in by_weight else alike(name), module, size) for name, module, size in run]
+        pairs = _pairs(planned, by_weight, met, largest)
+        planned = _without(planned, _of_other_operators(planned, pairs, form), form)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
     planned = _without(planned, _useless(planned, ranges, form), form)
     written, files = _written(graph, model, planned, ranges, form, options.path(folder, form.name))
@@ -122,26 +131,58 @@ def quantize(
         raised_from=graph.opset if written.opset != graph.opset else None,
         files=files,
         ranges={name: ranges[name] for name in of_tensor},
-        scales={
-            where: tuple(of_tensor.get(read.get(node, "")) for node in nodes) for where, nodes in by_weight.items()
-        },
-        ran_by={where: tuple(graph.modules.get(node, "") for node in nodes) for where, nodes in by_weight.items()},
+        scales={where: tuple(of_tensor.get(read.get(node, "")) for node, _ in found) for where, found in pairs.items()},
+        ran_by={where: tuple(module for _, module in found) for where, found in pairs.items()},
         calibration=calibration,
     )
 
 
+def products_read(graph: OnnxGraph, form: Precision) -> list[str]:
+    """Return the names of the tensors that the products read which can be quantised."""
+    import onnx_ir as ir
+
+    from .passes.quantize_policy import plan_quantized
+
+    planned = plan_quantized(ir.load(str(graph.path)), precision=form.name)
+    return list(dict.fromkeys(product.tensor for product in planned.quantized))
+
+
+def _pairs(
+    planned: QuantizePlan, by_weight: Mapping[str, Sequence[str]], run: Sequence[Run], sizes: Mapping[str, float]
+) -> dict[str, list[tuple[str, str]]]:
+    """Return PyTorch's products of each weight or module in their order: the graph's product, "" if none; the module.
+
+    The graph's is the next one that reads numbers as large. It may have one product for several that read the same.
+    """
+    read = {product.node: sizes.get(product.tensor, math.nan) for product in planned.quantized}
+    left = {where: list(nodes) for where, nodes in by_weight.items()}
+    found: dict[str, list[tuple[str, str]]] = {where: [] for where in by_weight}
+    for name, module, size in run:
+        where = name if name in by_weight else module
+        if where not in by_weight:
+            continue
+        alike = [
+            node
+            for node in by_weight[where]
+            if node in read and not abs(read[node] - size) > AS_LARGE * max(read[node], size)
+        ]
+        next_one = next((node for node in left[where] if node in alike or node not in read), "")
+        if next_one:
+            left[where].remove(next_one)
+        found[where].append((next_one or next(iter(alike), ""), module))
+    return found
+
+
 def _of_other_operators(
-    planned: QuantizePlan, by_weight: Mapping[str, Sequence[str]], run: Sequence[tuple[str, str]], form: Precision
+    planned: QuantizePlan, pairs: Mapping[str, Sequence[tuple[str, str]]], form: Precision
 ) -> dict[str, str]:
-    """Return the quantised products that PyTorch does not run as often, with the reason, as those of a pooling's bins.
+    """Return the quantised products that PyTorch does not run, with the reason, as those of a pooling's bins.
 
     PyTorch cannot measure what the format loses there.
     """
-    times = Counter(name if name in by_weight else module for name, module in run)
-    quantized = {product.node for product in planned.quantized}
-    others = [nodes for where, nodes in by_weight.items() if not quantized.isdisjoint(nodes[times[where] :])]
+    met = {node for found in pairs.values() for node, _ in found}
     why = f"PyTorch computes it by other operators, so that what {form.name} loses there is not known"
-    return {node: why for nodes in others for node in nodes if node in quantized}
+    return {product.node: why for product in planned.quantized if product.node not in met}
 
 
 def _useless(planned: QuantizePlan, ranges: Mapping[str, float], form: Precision) -> dict[str, str]:

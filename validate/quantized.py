@@ -5,11 +5,13 @@ each output channel. A batch normalisation that the graph folds into it multipli
 scales: the levels are the same. A weight of fp8 has one scale, which the folding changes: its numbers are rounded
 elsewhere, and as far. A product is found by its weight: a parameter of the module, or one but for the scale of its
 channels, as the graph has it under weight normalisation. One whose weight is computed otherwise is found by the module
-that runs it. If one weight or module has several products, they come in the order of the graph.
+that runs it. If one weight or module has several products, each has the scale of the graph's product that reads numbers
+as large.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 # The most by which a weight may differ from a parameter with scaled channels, relatively.
 ALIKE = 1e-5
 # For an operator: the index of the operand that it reads, that of its weight, and the axis of the output channels.
+GATHERS = "deform_conv2d"
 PRODUCTS = {
     "convolution": (0, 1, 0),
     "linear": (0, 1, 0),
@@ -41,7 +44,7 @@ PRODUCTS = {
     "bmm": (0, 1, 2),
     "baddbmm": (1, 2, 2),
     # its operand is the gathered pixels
-    "deform_conv2d": (0, 1, 0),
+    GATHERS: (0, 1, 0),
 }
 
 
@@ -50,7 +53,8 @@ class EightBit:
     """An 8-bit precision to measure.
 
     Attributes:
-        scales: Those of the products of every weight or module, by its name; None for a product that stays in float32.
+        scales: Those of the products of every weight or module, by its name, in the order in which they run; None for a
+            product that stays in float32.
         ran_by: The paths of the modules that run the same products.
         precision: The name of the format.
         draws: The runs whose largest error is the floor.
@@ -105,7 +109,7 @@ class EightBit:
             if name in PRODUCTS:
                 scale = next_scale(args[PRODUCTS[name][1]])
                 if scale is not None:
-                    if name == "deform_conv2d":
+                    if name == GATHERS:
                         func, args = _gathered(func, args)
                     args = _on_levels(args, PRODUCTS[name], scale, form)
             result = func(*args, **kwargs)
@@ -124,18 +128,22 @@ class EightBit:
                 )
 
 
-def products_run(module: nn.Module, case: Case) -> list[tuple[str, str]]:
-    """Return PyTorch's products on a case: the parameter that each one's weight is, "" if none, and the module."""
+def products_run(module: nn.Module, case: Case) -> list[tuple[str, str, float]]:
+    """Return PyTorch's products on a case: the parameter that each one's weight is, "" if none, the module, and the
+    largest magnitude of what it reads, NaN of pixels that it gathers."""
     from .eager import Eager
 
     eager = Eager(module, (), 0, is_double=False)
     eager.follow_modules()
     name_of = _namer(eager.module, dict(eager.module.named_parameters()))
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, str, float]] = []
 
     def call(func: Any, args: Any, kwargs: Any) -> Any:
-        if (operands := PRODUCTS.get(func.overloadpacket.__name__)) is not None:
-            found.append((name_of(args[operands[1]]), eager.inside()))
+        name = func.overloadpacket.__name__
+        if (operands := PRODUCTS.get(name)) is not None:
+            read = args[operands[0]]
+            largest = math.nan if name == GATHERS else float(read.abs().max()) if read.numel() else 0.0
+            found.append((name_of(args[operands[1]]), eager.inside(), largest))
         return func(*args, **kwargs)
 
     with _attention_written_out():

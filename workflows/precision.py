@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph import OnnxGraph
-from ..core.precision import CAST, INTEGERS, PRECISIONS, QUANTISED
-from ..engines.calibration import MINMAX, find_ranges
+from ..core.precision import CAST, INTEGERS, PRECISIONS, QUANTISED, Precision
+from ..engines.calibration import MINMAX, find_ranges, largest_on
 from ..export.deploy_files import trtexec_lines
 from ..export.modelopt_placement import MODELOPT, modelopt_readers
 from ..export.placed import PlacedGraph, place
 from ..export.precision import LowPrecisionGraph, lower
 from ..export.precision_options import PrecisionOptions
-from ..export.quantized import QuantizedGraph, quantize
+from ..export.quantized import QuantizedGraph, products_read, quantize
 from ..export.tf32 import Tf32Graph, allow_tf32
 from ..validate.calibration_inputs import CalibrationInputs, Fed, calibration_inputs
 from ..validate.cases import Case
@@ -54,6 +54,7 @@ class PrecisionWriter:
     seed: int
     start: Callable[[str, str], None]
     _ranges: dict[tuple[str, str], float] = field(default_factory=dict)
+    _sizes: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     def write(self, precision: str, keep: Sequence[str] = ()) -> LowPrecisionGraph:
         """Write the graph of this precision; what a glob in ``keep`` matches stays in float32, as what the user keeps.
@@ -90,14 +91,22 @@ class PrecisionWriter:
             calibration=calibration,
             form=form,
             run=self._products_run,
+            largest=None if self.module is None else self._largest(form),
             options=options,
         )
 
     @cached_property
-    def _products_run(self) -> list[tuple[str, str]] | None:
+    def _products_run(self) -> list[tuple[str, str, float]] | None:
         from ..validate.quantized import products_run
 
         return None if self.module is None else products_run(self.module, self.cases[0])
+
+    def _largest(self, form: Precision) -> Mapping[str, float]:
+        """Return the largest magnitude of what the graph's products read on the case on which PyTorch's were met."""
+        if form.name not in self._sizes:
+            read = products_read(self.graph, form)
+            self._sizes[form.name] = largest_on(self.graph.path, read, self.cases[0].feeds)
+        return self._sizes[form.name]
 
     def _readers(self, inputs: CalibrationInputs) -> frozenset[tuple[str, int]]:
         """Return the inputs of nodes that modelopt reads in 8 bits, on the first of the inputs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,15 +95,69 @@ def test_products_with_a_weight_are_quantised_and_a_gates_are_not(tmp_path: Path
     assert policy(tmp_path, "second").kept == {"second": "asked for"}
 
 
+def stored(folder: Path) -> dict[str, np.ndarray]:
+    tensors = onnx.load(str(write(folder).path)).graph.initializer
+    return {one.name: numpy_helper.to_array(one) for one in tensors if one.name in "wvl"}
+
+
+LARGEST = {"x": 2.0, "last": 10.0}
+
+
 def test_a_product_of_a_copied_layer_is_one_that_pytorch_runs(tmp_path: Path) -> None:
     """The graph names the weight by the first of two layers with equal numbers, and PyTorch runs the other."""
-    stored = {one.name: numpy_helper.to_array(one) for one in onnx.load(str(write(tmp_path).path)).graph.initializer}
-    parameters = {name: stored[name] for name in "wvl"} | {"copy": stored["w"]}
-    others = [("v", "block.conv"), ("l", "head")]
-    whole = quantized(tmp_path, parameters=parameters).lowered
+    known = stored(tmp_path)
+    how: dict[str, Any] = {"parameters": known | {"copy": known["w"]}, "largest": LARGEST}
+    others = [("v", "block.conv", 2.0), ("l", "head", 10.0)]
+    whole = quantized(tmp_path, parameters=how["parameters"]).lowered
     assert "first" in whole
-    assert quantized(tmp_path, parameters=parameters, run=[("copy", "elsewhere"), *others]).lowered == whole
-    assert "first" not in quantized(tmp_path, parameters=parameters, run=others).lowered
+    assert quantized(tmp_path, run=[("copy", "elsewhere", 2.0), *others], **how).lowered == whole
+    assert "first" not in quantized(tmp_path, run=others, **how).lowered
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scales"),
+    [
+        ((2.0,), (0.02,)),
+        ((2.01,), (0.02,)),
+        ((math.nan,), (0.02,)),  # pixels that PyTorch gathers
+        ((7.0, 2.0), (None, 0.02)),
+        ((2.0, 2.0), (0.02, 0.02)),  # two that read the same are one in the graph
+        ((12.0,), None),  # a factor that the graph has in its weight
+    ],
+)
+def test_a_product_of_pytorch_has_the_step_of_the_one_that_reads_the_same(
+    sizes: tuple[float, ...], scales: tuple[float | None, ...] | None, tmp_path: Path
+) -> None:
+    run = [("v", "block.conv", 2.0), ("l", "head", 10.0), *(("w", f"part{at}", size) for at, size in enumerate(sizes))]
+    low = quantized(tmp_path, parameters=stored(tmp_path), run=run, largest=LARGEST)
+    assert ("first" in low.lowered) == (scales is not None)
+    assert low.scales["w"] == pytest.approx(scales or (None,))
+    assert low.ran_by["w"] == tuple(f"part{at}" for at in range(len(sizes)))
+    if scales is None:
+        assert "stem stays in float32: PyTorch computes it by other operators" in " ".join(low.notes)
+
+
+def test_products_of_a_weight_come_in_the_order_of_pytorch(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "large"], ["far"], name="factor"),
+        helper.make_node("Conv", ["far", "w"], ["a"], name="first"),
+        helper.make_node("Conv", ["x", "w"], ["b"], name="second"),
+        helper.make_node("Add", ["a", "b"], ["y"], name="sum"),
+    ]
+    arrays = {"w": stored(tmp_path)["v"], "large": np.array(50, np.float32)}
+    model = small_model(nodes, {"x": ["batch", 4, 8, 8]}, {"y": ["batch", 4, 8, 8]}, arrays)
+    sizes = {"x": 1.27, "far": 63.5}
+    low = quantize(
+        graph_file(model, tmp_path / "two.onnx"),
+        lambda names: {name: sizes[name] for name in names},
+        tmp_path,
+        parameters={"w": arrays["w"]},
+        calibration="",
+        form=QUANTISED["int8"],
+        run=[("w", "here", 1.27), ("w", "there", 63.5)],
+        largest=sizes,
+    )
+    assert low.scales["w"] == (pytest.approx(0.01), pytest.approx(0.5))
 
 
 def test_what_tensorrt_refuses_in_the_format_is_not_quantised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

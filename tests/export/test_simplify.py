@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import helper
 from pretended_worker import pretend, real_workers
-from small_graph import INPUT, OUTPUT, healthy
+from small_graph import INPUT, OUTPUT, graph_file, healthy, small_model
 from torch import nn
 
 from attn2trt.core.graph import OnnxGraph
@@ -131,3 +133,19 @@ def test_a_graph_without_modules_has_none_afterwards(tmp_path: Path) -> None:
     traced = trace(target, target.build(), tmp_path / "exported.onnx", opset=17)
     result, why_not = room.simplify(replace(traced, modules={}), tmp_path / "m")  # as of an ONNX file
     assert (result.modules, why_not) == ({}, "")
+
+
+def test_a_convolution_keeps_its_weight_beside_a_factor_of_what_it_reads(tmp_path: Path) -> None:
+    before = small_model(
+        [
+            helper.make_node("Relu", ["x"], ["open"], name="relu"),
+            helper.make_node("Mul", ["open", "six"], ["larger"], name="factor"),
+            helper.make_node("Conv", ["larger", "w"], ["y"], name="conv"),
+        ],
+        {"x": ["batch", 2, 4, 4]},
+        {"y": ["batch", 3, 4, 4]},
+        {"w": np.ones((3, 2, 1, 1), np.float32), "six": np.array(6, np.float32)},
+    )
+    _, why_not = room.simplify(graph_file(before, tmp_path / "before.onnx"), tmp_path / "after.onnx")
+    assert why_not == ""
+    assert [node.op_type for node in onnx.load(tmp_path / "after.onnx").graph.node] == ["Relu", "Mul", "Conv"]

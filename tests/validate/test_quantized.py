@@ -197,7 +197,7 @@ def test_copies_of_a_layer_have_the_steps_of_the_one_that_the_graph_names() -> N
 def test_attention_runs_the_products_of_its_graph() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     case = Case.of("tokens", {"x": np.zeros((2, 5, 8), np.float32)})
-    names = [name for name, _ in products_run(layer, case)]
+    names = [name for name, _, _ in products_run(layer, case)]
     assert names == ["self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight"]
     assert torch.backends.mha.get_fastpath_enabled()
 
@@ -239,7 +239,8 @@ def test_a_healthy_graph_is_as_near_as_pytorch_on_levels(bundle: attn2trt.Bundle
     assert verdict
     for name in ("int8", "int8 onnxruntime cpu"):
         assert stages[name].status == "passed"
-        assert stages[name].worst_ratio <= LOWER["int8"].healthy
+        # the factor before the second convolution is not in its weight
+        assert 0.5 < stages[name].worst_ratio <= LOWER["int8"].healthy
     entry = bundle.manifest["precisions"]["int8"]
     assert entry["lowered"] == 3
     assert entry["calibration"] == "3 random batches (--calibrate DIR), by minmax"
