@@ -6,8 +6,9 @@ scaled by what reaches it in one forward pass (layer-sequential unit variance, M
 https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 1 and gates spread over (0.1, 0.9):
 
 - convolution, linear: root mean square of the output 1; the sign of each output channel chosen so that the means
-  alternate (half of a narrow hidden layer then survives its ReLU); bias normal with deviation 0.3. One whose weight is
-  read without a call, as of EVA's joint q, k and v, is scaled by the size of its kernel instead;
+  alternate, or that seven of eight are positive if no image changes the sign, as behind a squeeze (a ReLU would shut
+  the others for all images); bias normal with deviation 0.3. One whose weight is read without a call, as of EVA's
+  joint q, k and v, is scaled by the size of its kernel instead;
 - batch normalisation, a frozen one as well: mean and variance of its input, each off by some percent; other
   normalisations and both:
   scale uniform in 0.6 to 1.4, shift normal with deviation 0.2. Behind a pooling two images make two numbers a channel.
@@ -264,10 +265,7 @@ def _scale_output(calibrated: dict[nn.Module, float], part: Any, args: Any, outp
     scale = _round(torch.tensor(1.0 / size, dtype=torch.float64))
     if part not in calibrated and not isinstance(part, torch.nn.modules.conv._ConvTransposeNd):
         channel = 1 if isinstance(part, _ConvNd) else raw.ndim - 1
-        means = raw.mean([dim for dim in range(raw.ndim) if dim != channel])
-        wanted = torch.ones_like(means)
-        wanted[1::2] = -1.0
-        signs = torch.where(means * wanted < 0, -1.0, 1.0).to(raw.dtype)
+        signs = _signs(raw, [dim for dim in range(raw.ndim) if dim != channel]).to(raw.dtype)
         part.weight.mul_(signs.reshape(-1, *[1] * (part.weight.ndim - 1)))
         raw = raw * signs.reshape(_channel_shape(part, output))
     calibrated[part] = size
@@ -278,6 +276,21 @@ def _scale_output(calibrated: dict[nn.Module, float], part: Any, args: Any, outp
     else:
         output = raw * scale + bias
     return output
+
+
+def _signs(raw: Tensor, dims: list[int]) -> Tensor:
+    """Return the sign by which each channel of ``raw``, what is not of ``dims``, is multiplied: 1 or -1, (channels,).
+
+    Every second mean becomes negative. Of channels that have one sign for all images only every eighth does, from the
+    second on: a ReLU shuts it for all of them, which hides its weights but shows a ReLU that is left out.
+    """
+    means = raw.mean(dims)
+    wanted = torch.ones_like(means)
+    wanted[1::2] = -1.0
+    same_sign = (raw.amin(dims) > 0) | (raw.amax(dims) < 0)
+    same_sign[1::8] = False
+    wanted[same_sign] = 1.0
+    return torch.where(means * wanted < 0, -1.0, 1.0)
 
 
 def _take_statistics(

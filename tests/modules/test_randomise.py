@@ -80,14 +80,14 @@ def test_a_network_stays_of_order_one(spec):
     sizes = []
 
     def measure(_part, _args, output):
-        sizes.append(float(output.abs().max()))
+        sizes.append(output.abs().flatten(1).amax(1))
 
     handles = [part.register_forward_hook(measure) for part in model.modules()]
-    logits, gates = gates_of(model, images((2, 3, 128, 128)))
+    logits, gates = gates_of(model, images((8, 3, 128, 128)))
     for handle in handles:
         handle.remove()
-    assert 0.2 < logits.std() < 5
-    assert max(sizes) < 100
+    assert 0.2 < logits.std(1).median() < 5
+    assert torch.stack(sizes).amax(0).median() < 100
     assert gates.std() > 0.1
 
 
@@ -98,6 +98,28 @@ def test_normalisations_are_not_trivial_and_nothing_is_zero():
             assert part.running_mean.std() > 0
             assert (part.running_var - 1).abs().max() > 0.05
             assert part.running_var.min() > 1e-4
+
+
+class Squeezed(nn.Module):
+    """The hidden units of a gate."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.layer = nn.Conv2d(3, 16, 3), layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        means = self.stem(x).relu().mean((2, 3), keepdim=isinstance(self.layer, nn.Conv2d))
+        return self.layer(means).relu().flatten(1)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(16, 32), nn.Conv2d(16, 32, 1)])
+@pytest.mark.parametrize("seed", range(4))
+def test_few_hidden_units_of_a_gate_are_shut_for_every_image_but_some_are(layer: nn.Module, seed: int) -> None:
+    model = Squeezed(copy.deepcopy(layer))
+    randomise(model, [1 + 0.1 * images((2, 3, 32, 32))], seed=seed)
+    with torch.no_grad():
+        units = model(1 + 0.1 * images((8, 3, 32, 32), seed=1))
+    assert 1 <= (units == 0).all(0).sum() < 8
 
 
 def test_only_and_keep():
