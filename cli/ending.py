@@ -39,7 +39,10 @@ FIXES = {
 }
 # The same for what is wrong with a path itself, whatever lies there: bad input, with the path that would do.
 NO_PATHS = {
-    errno.ENAMETOOLONG: ("names of at most 255 bytes, as file systems take them", "give a shorter path"),
+    errno.ENAMETOOLONG: (
+        "names of at most 255 bytes and paths of at most 4095, as systems take them",
+        "give a shorter path",
+    ),
     errno.ELOOP: ("a path without a link that leads back to itself", "give another path"),
     errno.ENOTDIR: ("a path through folders alone", "give another path"),
     errno.EISDIR: ("the path of a file", "name the file in it"),

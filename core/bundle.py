@@ -82,6 +82,15 @@ class Bundle:
         return with_io(self.outputs, self.io(precision))
 
     @property
+    def opset(self) -> int:
+        """The ONNX opset of the graph that the others are made of. Raises InputError for a manifest without it."""
+        if (opset := self.manifest.get("opset")) is None:
+            raise InputError(
+                f"{self.path / MANIFEST} has no usable 'opset'; expected an entry; deploy the target again"
+            )
+        return opset
+
+    @property
     def preprocessing(self) -> Preprocessing | None:
         """The way from a photograph to the input; None if the model's author does not say it.
 

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,8 @@ LEFT = re.compile(
 )
 BESIDE = re.compile(r"plans/[\w.+-]+\.(log|cache)")  # of no account to the bundle
 UNLISTED = re.compile(rf"{LEFT.pattern}|{BESIDE.pattern}|bundle\.json|plans")
+
+ROOM = 256  # bytes of a path: of a file in a bundle, and of the ending that its folder has while it is made
 
 KINDS = (
     (stat.S_ISLNK, "a symbolic link"),
@@ -128,14 +131,28 @@ def _entries(folder: Path, inside: str = "") -> Iterator[tuple[str, bool]]:
 def check_parents(destination: Path) -> None:
     """Raise InputError unless the nearest thing that exists above is a folder, and in no bundle.
 
+    The same for a name that other tools give their stdout, and for a path that leaves no room for one of a file in it.
     Raises StorageError if it cannot be written.
     """
+    if destination.name == "-":
+        raise InputError(f"received -o {destination}, as other tools name their stdout; expected a folder; {ELSEWHERE}")
     above = next(parent for parent in (Path.cwd() / destination).parents if os.path.lexists(parent))
     if not above.is_dir():
         kind = "a link that leads nowhere" if above.is_symlink() else "a file"
         raise InputError(f"{destination} lies below {above.name}, {kind}; {ELSEWHERE}")
+    longest, length = _longest_path(above) - ROOM, len(os.fsencode(Path.cwd() / destination))
+    if length > longest:
+        raise InputError(
+            f"received -o {str(destination)[:60]}…, a path of {length} bytes with the current folder; expected at most "
+            f"{longest}, so that the files in it have paths; give a shorter one"
+        )
     check_outside_bundles(destination, above)
     check_writable(above, destination)
+
+
+def _longest_path(folder: Path) -> int:
+    """Return the number of bytes that the system takes as a path, one of them the zero at its end."""
+    return os.pathconf(folder, "PC_PATH_MAX") if hasattr(os, "pathconf") else sys.maxsize
 
 
 def check_outside_bundles(destination: Path, folder: Path, option: str = "-o") -> None:

@@ -73,7 +73,7 @@ def source_of(bundle: Bundle, precision: str) -> Source:
             f"{bundle.path} was made of a {bundle.precision} graph; candidates are written from a float32 graph, or "
             "from one with 8-bit levels of its own"
         )
-    own, opset = bundle.precision, int(bundle.manifest["opset"])
+    own, opset = bundle.precision, bundle.opset
     modules = bundle.node_modules(own)
     graph = OnnxGraph(bundle.model_path, opset, bundle.inputs, bundle.outputs, modules, bundle.axes, precision=own)
     entry = bundle.precisions.get(precision)

@@ -154,21 +154,21 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
     rows = [("input", str(spec)) for spec in bundle.inputs]
     rows += [("output", str(spec)) for spec in bundle.outputs]
     rows += [("axis", f"{name} {axis} (min:opt:max)") for name, axis in bundle.axes.items()]
-    rows += [("default batch", str(manifest["default_batch"]))] if manifest.get("default_batch") else []
+    rows += [("default batch", manifest.get("default_batch", ""))]
     rows += [("narrowed", f"{name}: {text}") for name, text in manifest.get("narrowed", {}).items()]
     rows += [
         ("graph", f"{name}, {precision}, inputs and outputs {bundle.io(precision)}")
         for precision, name in bundle.graphs.items()
     ]
-    rows += [("opset", str(manifest["opset"]))] if "opset" in manifest else []
+    rows += [("opset", str(manifest.get("opset", "")))]
     rows += [("preprocessing", f"{name}: {value}") for name, value in _mapping(manifest, "preprocessing").items()]
-    return rows
+    return [row for row in rows if row[1]]
 
 
 def _made(bundle: Bundle) -> list[tuple[str, str]]:
     manifest = bundle.manifest
-    rows = [("command", str(manifest["command"]))] if manifest.get("command") else []
-    rows += [("made by", str(manifest["tool"]))] if "tool" in manifest else []
+    rows = [("command", manifest.get("command", ""))]
+    rows += [("made by", manifest.get("tool", ""))]
     target = manifest["target"]
     rows += [(name, str(target[name])) for name in ("paper", "source", "weights") if target.get(name)]
     build = manifest.get("build")

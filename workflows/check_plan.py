@@ -244,7 +244,7 @@ class _Checking:
                 )
             graph = bundle.path / bundle.graphs.get(found.name, bundle.model_path.name)
             source = Verdict.from_json(bundle.manifest["verdict"]).source
-            held = _Held(partial(recorded_cases, bundle), source, graph, bundle.manifest["hidden"])
+            held = _Held(partial(recorded_cases, bundle), source, graph, bundle.manifest.get("hidden", []))
             return self._checked(plan, found, held, folder, bundle.outputs)
 
     def beside_file(

@@ -115,12 +115,11 @@ def _start(bundle: Bundle, work: Path) -> Path:
 
     Raises InputError for a graph that cannot be raised.
     """
-    opset = int(bundle.manifest["opset"])
-    if opset >= OPSETS.start:
+    if bundle.opset >= OPSETS.start:
         return bundle.model_path
     import onnx
 
-    graph = OnnxGraph(bundle.model_path, opset, bundle.inputs, bundle.outputs)
+    graph = OnnxGraph(bundle.model_path, bundle.opset, bundle.inputs, bundle.outputs)
     raised = work / "raised.onnx"
     onnx.save(float32_source(graph, OPSETS.start, who="tune"), str(raised))
     return raised
@@ -145,7 +144,7 @@ def _sizes(bundle: Bundle, at: str | None) -> dict[str, int]:
 
 def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:
     """Judge a graph on the recorded cases. Raises CheckFailed if it breaks the contract of the bundle's graph."""
-    opset = max(int(bundle.manifest["opset"]), OPSETS.start)
+    opset = max(bundle.opset, OPSETS.start)
     written = OnnxGraph(graph, opset, bundle.inputs, bundle.outputs)
     check_contract(written, opset=opset, inputs=bundle.inputs, outputs=bundle.outputs, after="tuning")
     return [*judge_tuned_graph(bundle, graph, partial(recorded_cases, bundle))]

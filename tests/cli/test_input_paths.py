@@ -160,7 +160,10 @@ def takes_text(parameter: click.Parameter) -> bool:
     ("path", "expected"),
     [
         ("x" * 300, "(File name too long); expected names of at most 255 bytes"),
-        ("x/" * 2500 + "x", "(File name too long); expected names of at most 255 bytes"),
+        (
+            "x/" * 2500 + "x",
+            "so that the files in it have paths; give a shorter one|(File name too long); expected names of",
+        ),
         ("loop/x", "a"),
         ("file/x", "a"),
         ("a\0b", "with a byte of zero, which no path holds"),
@@ -171,7 +174,7 @@ def test_a_path_that_the_system_does_not_take_is_bad_input(command: str, path: s
     (place / "loop").symlink_to("loop")
     served_bundle.write(place / "bundle")
     line = refused(run_command(*command.split(), "-o", path))
-    assert expected in line
+    assert any(words in line for words in expected.split("|"))
     assert len(line) < 500
 
 

@@ -210,6 +210,20 @@ def test_the_command_refuses_it_before_the_users_code_runs(
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.parametrize("check", [check_destination, require_free, check_repository, check_sweep])
+def test_a_folder_is_no_stdout_and_leaves_room_for_its_files(
+    check: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"received -o -, as other tools name their stdout; expected a folder; give a"):
+        check(Path("-"))
+    free = os.pathconf(tmp_path, "PC_PATH_MAX") - 256 - len(os.fsencode(tmp_path))  # of which one is the stroke
+    longest = "/".join(["a" * 99] * 50)[: free - 2] + "b"
+    check(Path(longest))
+    with pytest.raises(InputError, match=r"a path of \d+ bytes with the current folder; expected at most \d+, so that"):
+        check(Path(f"{longest}b"))
+
+
 @pytest.mark.parametrize("place", ["b/x", "b/deep/er/x", "b/plans/x", "b/empty", "link/x", "b/../b/x"])
 def test_nothing_is_written_into_a_bundle(place: str, tmp_path: Path) -> None:
     bundle = served_bundle.write(tmp_path / "b", plans=[served_bundle.plan()]).path

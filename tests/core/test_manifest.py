@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 import onnx
@@ -13,12 +14,14 @@ from cli_run import run
 from manifest_edits import HOSTILE, MISSING, VALUES, places, replaced
 from safetensors.numpy import save_file
 from small_graph import healthy
+from test_imports import sources
 
 from attn2trt.cli.summary import bundle_lines
 from attn2trt.core.bundle import open_bundle
 from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.core.manifest import MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, manifest_text, read_manifest
 from attn2trt.core.manifest_entries import CaseEntry, FileEntry, Manifest, PrecisionEntry, RecordedOutput, TensorEntry
+from attn2trt.core.typed_json import NotRequired
 from attn2trt.engines.tensorrt.plans import plans_of
 from attn2trt.errors import InputError
 from attn2trt.validate.cases import check_sizes
@@ -221,6 +224,22 @@ def test_every_entry_that_is_written_has_its_type(whole: Path) -> None:
         assert names(RecordedOutput) >= {key for case in manifest["cases"] for out in case["outputs"] for key in out}
         assert names(PrecisionEntry) >= {key for entry in manifest.get("precisions", {}).values() for key in entry}
         assert names(TensorEntry) >= {key for entry in (*manifest["inputs"], *manifest["outputs"]) for key in entry}
+
+
+def test_no_entry_that_may_be_missing_is_taken_for_granted() -> None:
+    """An earlier version may not have written it: it is read by ``get``, or by a property of Bundle that says so."""
+    may_be_missing = {name for name, kind in Manifest.__annotations__.items() if get_origin(kind) is NotRequired}
+    read = re.compile(r"\bmanifest\[\"(\w+)\"\]")
+    found = {f"{path}: {name}" for path in sources() for name in read.findall(path.read_text())}
+    found = {line for line in found if line.rpartition(" ")[2] in may_be_missing}
+    assert found == set()
+
+
+def test_a_bundle_without_its_opset_says_so(whole: Path) -> None:
+    bundle = open_bundle(whole)
+    del bundle.manifest["opset"]
+    with pytest.raises(InputError, match=r"bundle.json has no usable 'opset'; expected an entry; deploy the target"):
+        _ = bundle.opset
 
 
 def names(entry: Any) -> set[str]:
