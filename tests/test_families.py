@@ -74,7 +74,7 @@ def test_the_page_counts_and_says_why(families: ModuleType) -> None:
     ]
     text = families.page({"date": "1", "machine": "m", "versions": {}, "rows": rows})
     assert "Right: 1 of 3 (33%); refused: 1, failed verdict: 0, silently wrong: 0, fails: 1, traceback: 0." in text
-    assert "| a | `a_s` | 1.25 M | 96² | right; 1 things hidden by its weights |" in text
+    assert "| a | `a_s` | 1.25 M | 96² | right; 1 thing hidden by its weights |" in text
     assert "| b | `b_s` | 1.25 M | 96² | **refused**: line 3 |" in text
     assert "| c | `-` | - | - | **fails**: exit code -9: no word |" in text
 
