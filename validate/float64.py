@@ -47,8 +47,9 @@ def float64_mode(
 
     A module that says ``.float()`` or holds a float32 constant would otherwise round on the way, and the truth
     would be no better than what is judged by it. Tensors of the default dtype that the module makes are widened as
-    they are made, so that what is written into them fits. ``torch.finfo`` and ``dtype``, ``type()`` and sizes in bytes
-    of a tensor answer for float32, so that a branch on them is the one that the graph has.
+    they are made, so that what is written into them fits. ``torch.finfo``, ``isinstance(x, torch.FloatTensor)``, and
+    ``dtype``, ``type()`` and sizes in bytes of a tensor answer for float32, so that a branch on them is the one that
+    the graph has.
 
     Raises Overlap if a tensor is copied onto a part of itself, the one operation of this kind that PyTorch does not
     refuse, BatchStatistics, and NoSuchImage.
@@ -62,15 +63,17 @@ def float64_mode(
 
     class Float64(OperatorMode):
         def __enter__(self) -> Any:
-            self._finfo, self._dtypes = torch.finfo, _float32_dtypes() if widens else contextlib.nullcontext()
+            self._before = torch.finfo, torch.FloatTensor
+            self._dtypes = _float32_dtypes() if widens else contextlib.nullcontext()
             if widens:
                 torch.finfo = _Finfo(torch.finfo, torch.float64, torch.float32)  # type: ignore[assignment, misc]
+                torch.FloatTensor = torch.DoubleTensor  # type: ignore[assignment, misc]
             self._dtypes.__enter__()
             return super().__enter__()  # type: ignore[no-untyped-call]
 
         def __exit__(self, *error: Any) -> None:
             self._dtypes.__exit__(*error)
-            torch.finfo = self._finfo  # type: ignore[misc]
+            torch.finfo, torch.FloatTensor = self._before  # type: ignore[misc]
             super().__exit__(*error)  # type: ignore[no-untyped-call]
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -160,9 +160,12 @@ def test_a_dtype_answers_for_float32_inside_alone() -> None:
         assert (x > 0).dtype == torch.bool
         assert x.half().dtype == torch.float32  # as wide as all else
         assert (x.element_size(), x.itemsize, x.nbytes, x.type()) == (4, 4, 8, "torch.FloatTensor")
+        assert isinstance(x, torch.FloatTensor)
+        assert x.type(torch.FloatTensor).dtype == torch.float32
         assert (x.long().element_size(), x.long().type()) == (8, "torch.LongTensor")
         assert torch.result_type(x, x) == torch.promote_types(x.dtype, torch.float16) == torch.float32
     assert made.dtype == x.dtype == torch.float64
+    assert not isinstance(x, torch.FloatTensor)
     with float64_mode(widens=False):
         assert x.dtype == torch.float64
 
