@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def find_file(text: str) -> Path:
         raise InputError(
             f"received {text!r}, a folder; expected a Python file; name the one that holds the module, as {text}/net.py"
         )
-    if not path.is_file():
+    if not os.path.lexists(path):
         beside = [str(found) for found in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise InputError(
             f"received {text!r}; expected a Python file, found none in {path.parent.absolute()}; "

@@ -239,6 +239,14 @@ def test_refuses(source: str, spec: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_refuses_what_is_no_file() -> None:
+    Path("loop.py").symlink_to("loop.py")
+    os.mkfifo("pipe.py")
+    for name, why in (("loop.py", "which is not there"), ("pipe.py", "a device, FIFO or socket")):
+        with pytest.raises(InputError, match=f"received {name}, {why}; expected a Python file"):
+            build(name)
+
+
 @pytest.mark.parametrize("spec", ["nets", "nets/", "nets.py"])
 def test_refuses_a_folder(spec: str) -> None:
     Path(spec).mkdir()
