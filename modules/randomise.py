@@ -260,12 +260,11 @@ def _scale_output(calibrated: dict[nn.Module, float], part: Any, args: Any, outp
     bias = part.bias.reshape(_channel_shape(part, output)) if part.bias is not None else 0.0
     raw = output - bias
     size = float(raw.square().mean().sqrt())
-    if size == 0.0 or (part in calibrated and size <= 1.0):
+    if not size > 0.0 or (part in calibrated and size <= 1.0):  # of no numbers it is NaN
         return output
     scale = _round(torch.tensor(1.0 / size, dtype=torch.float64))
     if part not in calibrated and not isinstance(part, torch.nn.modules.conv._ConvTransposeNd):
-        channel = 1 if isinstance(part, _ConvNd) else raw.ndim - 1
-        signs = _signs(raw, [dim for dim in range(raw.ndim) if dim != channel]).to(raw.dtype)
+        signs = _signs(raw.movedim(_channel(part, raw), 0).reshape(len(part.weight), -1)).to(raw.dtype)
         part.weight.mul_(signs.reshape(-1, *[1] * (part.weight.ndim - 1)))
         raw = raw * signs.reshape(_channel_shape(part, output))
     calibrated[part] = size
@@ -278,16 +277,16 @@ def _scale_output(calibrated: dict[nn.Module, float], part: Any, args: Any, outp
     return output
 
 
-def _signs(raw: Tensor, dims: list[int]) -> Tensor:
-    """Return the sign by which each channel of ``raw``, what is not of ``dims``, is multiplied: 1 or -1, (channels,).
+def _signs(raw: Tensor) -> Tensor:
+    """Return the sign, 1 or -1, by which each channel of ``raw``, (channels, values), is multiplied: (channels,).
 
     Every second mean becomes negative. Of channels that have one sign for all images only every eighth does, from the
     second on: a ReLU shuts it for all of them, which hides its weights but shows a ReLU that is left out.
     """
-    means = raw.mean(dims)
+    means = raw.mean(1)
     wanted = torch.ones_like(means)
     wanted[1::2] = -1.0
-    same_sign = (raw.amin(dims) > 0) | (raw.amax(dims) < 0)
+    same_sign = (raw.amin(1) > 0) | (raw.amax(1) < 0)
     same_sign[1::8] = False
     wanted[same_sign] = 1.0
     return torch.where(means * wanted < 0, -1.0, 1.0)
@@ -315,8 +314,13 @@ def _has_statistics(part: nn.Module) -> bool:
     return all(isinstance(buffers.get(name), Tensor) for name in ("running_mean", "running_var"))
 
 
+def _channel(part: Any, output: Tensor) -> int:
+    """Return the dimension of a layer's channels; what a convolution takes may have no batch."""
+    return output.ndim - 1 - (len(part.kernel_size) if isinstance(part, _ConvNd) else 0)
+
+
 def _channel_shape(part: Any, output: Tensor) -> list[int]:
-    return [-1, *[1] * (output.ndim - 2)] if isinstance(part, _ConvNd) else [-1]
+    return [-1, *[1] * (output.ndim - 1 - _channel(part, output))]
 
 
 def _round(value: Tensor) -> Tensor:

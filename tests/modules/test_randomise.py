@@ -122,6 +122,28 @@ def test_few_hidden_units_of_a_gate_are_shut_for_every_image_but_some_are(layer:
     assert 1 <= (units == 0).all(0).sum() < 8
 
 
+class Unbatched(nn.Module):
+    """Layers that are given one image, one vector, and no numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.up = nn.Conv2d(3, 5, 3), nn.ConvTranspose2d(5, 4, 2)
+        self.query, self.linear = nn.Parameter(torch.ones(6)), nn.Linear(6, 4)
+        self.none = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate = self.linear(self.query).sigmoid()[:, None, None]
+        return self.up(self.conv(x[0])) * gate + self.none(x[:0]).sum()
+
+
+def test_layers_without_a_batch_are_scaled_and_one_without_numbers_is_left_finite() -> None:
+    model, x = Unbatched(), images((1, 3, 8, 8))
+    randomise(model, [x], seed=0)
+    with torch.no_grad():
+        assert 0.7 < model.conv(x[0]).square().mean().sqrt() < 1.4
+        assert model(x).isfinite().all()
+
+
 def test_only_and_keep():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1))
     before = {key: value.clone() for key, value in model.state_dict().items()}
