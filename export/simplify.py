@@ -83,8 +83,12 @@ def simplify(graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
 
 
 def _carry_modules(graph: OnnxGraph, path: Path) -> OnnxGraph:
-    """Return the simplified graph in ``path``. A node's module goes by its output tensor, else by the weights that one
-    module alone reads, else by what it reads; if it stands for several nodes, the modules of all of them are known."""
+    """Return the simplified graph in ``path``, with the modules of its nodes.
+
+    A node's module goes by its output tensor, else by the weights that one module alone reads, its own or those of the
+    one node that reads its output, as of a Reshape before a Gemm, else by what it reads. If it stands for several
+    nodes, the modules of all of them are known.
+    """
     import onnx
 
     before = onnx.load(str(graph.path), load_external_data=False)
@@ -94,21 +98,26 @@ def _carry_modules(graph: OnnxGraph, path: Path) -> OnnxGraph:
         if node.name in graph.modules
         for name in node.output
     }
-    readers: dict[str, set[str | None]] = {tensor.name: set() for tensor in before.graph.initializer}
+    paths_of: dict[str, set[str | None]] = {tensor.name: set() for tensor in before.graph.initializer}
     for node in before.graph.node:
-        for name in set(node.input) & readers.keys():
-            readers[name].add(graph.modules.get(node.name))
-    alone = {name: next(iter(paths)) for name, paths in readers.items() if len(paths) == 1}
+        for name in set(node.input) & paths_of.keys():
+            paths_of[name].add(graph.modules.get(node.name))
+    alone = {name: next(iter(paths)) for name, paths in paths_of.items() if len(paths) == 1}
     by_weight = {name: path for name, path in alone.items() if path is not None}
     after = onnx.load(str(path), load_external_data=False)
     if any(not node.name for node in after.graph.node):
         for position, node in enumerate(after.graph.node):
             node.name = node.name or f"{node.op_type}_{position}"
         onnx.save(after, str(path))
+    read_by: dict[str, list[onnx.NodeProto]] = {}
+    for node in after.graph.node:
+        for name in node.input:
+            read_by.setdefault(name, []).append(node)
     modules: dict[str, str] = {}
     for node in after.graph.node:
+        only_readers = [readers[0] for name in node.output if len(readers := read_by.get(name, [])) == 1]
         known = [by_tensor[name] for name in node.output if name in by_tensor]
-        known += [by_weight[name] for name in node.input if name in by_weight]
+        known += [by_weight[name] for one in (node, *only_readers) for name in one.input if name in by_weight]
         known += [by_tensor[name] for name in node.input if name in by_tensor]
         if known:
             modules[node.name] = known[0]

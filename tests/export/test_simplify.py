@@ -128,6 +128,18 @@ def test_attention_keeps_its_layers(tmp_path: Path) -> None:
     assert [result.modules[name] for name in products] == ["query", "key", "value", "", ""]
 
 
+def test_a_node_before_a_layers_product_is_that_layers(tmp_path: Path) -> None:
+    target = from_module(nn.Sequential(nn.ReLU(), nn.Linear(8, 4)), torch.randn(2, 6, 8), dynamic="batch=1:2:4")
+    result, _ = room.simplify(trace(target, target.build(), tmp_path / "exported.onnx", opset=17), tmp_path / "m")
+    nodes = onnx.load(tmp_path / "m").graph.node
+    assert [(node.op_type, result.modules[node.name]) for node in nodes] == [
+        ("Relu", "0"),
+        ("Reshape", "1"),
+        ("Gemm", "1"),
+        ("Reshape", "1"),
+    ]
+
+
 def test_a_graph_without_modules_has_none_afterwards(tmp_path: Path) -> None:
     target = from_module(nn.Linear(8, 4), torch.randn(2, 8), dynamic="batch=1:2:4")
     traced = trace(target, target.build(), tmp_path / "exported.onnx", opset=17)
