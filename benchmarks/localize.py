@@ -27,6 +27,7 @@ from outcomes import shorten
 from page_text import generated, table
 from stored_results import heading, store
 
+import attn2trt
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.validate.boundaries import plain_path
@@ -145,7 +146,9 @@ def row(outcome: Outcome) -> dict[str, Any]:
     """One outcome as plain data."""
     named = None if outcome.named is None else outcome.named.to_json()
     if named is not None:
-        named["source"] = shorten(named["source"], {f"{ROOT}{os.sep}": "", f"{sys.prefix}{os.sep}": ""})
+        # the package may be imported by a link to the checkout
+        folders = (Path(attn2trt.__file__).parent, ROOT, sys.prefix)
+        named["source"] = shorten(named["source"], {f"{folder}{os.sep}": "" for folder in folders})
     return {
         "target": outcome.target,
         "graph": outcome.graph,
