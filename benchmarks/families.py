@@ -169,11 +169,8 @@ def page(document: dict[str, Any]) -> str:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     result = row["result"] if row["result"] == "right" else f"**{row['result']}**: {row.get('why', '')[:260]}"
-    unseen = (
-        f"; {len(row['hidden'])} {'thing' if len(row['hidden']) == 1 else 'things'} hidden by its weights"
-        if row.get("hidden")
-        else ""
-    )
+    number = len(row.get("hidden") or ())
+    unseen = f"; {number} thing{'' if number == 1 else 's'} hidden by its weights" if number else ""
     millions = f"{row['parameters'] / 1e6:.2f} M" if "parameters" in row else "-"
     image = f"{row['size']}²" if "size" in row else "-"
     return row["family"], f"`{row.get('model', '-')}`", millions, image, result + unseen

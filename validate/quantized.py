@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 # The most by which a weight may differ from a parameter with scaled channels, relatively.
 ALIKE = 1e-5
+GATHERS = "deform_conv2d"  # its operand is the gathered pixels
 # For an operator: the index of the operand that it reads, that of its weight, and the axis of the output channels.
-GATHERS = "deform_conv2d"
 PRODUCTS = {
     "convolution": (0, 1, 0),
     "linear": (0, 1, 0),
@@ -43,7 +43,6 @@ PRODUCTS = {
     # a linear layer on maps that are not contiguous: its weight is repeated for each
     "bmm": (0, 1, 2),
     "baddbmm": (1, 2, 2),
-    # its operand is the gathered pixels
     GATHERS: (0, 1, 0),
 }
 

@@ -16,7 +16,7 @@ from ..export.modelopt_placement import MODELOPT, modelopt_readers
 from ..export.placed import PlacedGraph, place
 from ..export.precision import LowPrecisionGraph, lower
 from ..export.precision_options import PrecisionOptions
-from ..export.quantized import QuantizedGraph, products_read, quantize
+from ..export.quantized import QuantizedGraph, Run, products_read, quantize
 from ..export.tf32 import Tf32Graph, allow_tf32
 from ..validate.calibration_inputs import CalibrationInputs, Fed, calibration_inputs
 from ..validate.cases import Case
@@ -96,7 +96,7 @@ class PrecisionWriter:
         )
 
     @cached_property
-    def _products_run(self) -> list[tuple[str, str, float]] | None:
+    def _products_run(self) -> list[Run] | None:
         from ..validate.quantized import products_run
 
         return None if self.module is None else products_run(self.module, self.cases[0])

@@ -162,7 +162,8 @@ def takes_text(parameter: click.Parameter) -> bool:
         ("x" * 300, "(File name too long); expected names of at most 255 bytes"),
         (
             "x/" * 2500 + "x",
-            "so that the files in it have paths; give a shorter one|(File name too long); expected names of",
+            "so that the files in it have paths; give a shorter one|"
+            "(File name too long); expected names of at most 255 bytes",
         ),
         ("loop/x", "a"),
         ("file/x", "a"),
