@@ -312,7 +312,7 @@ def page(document: dict[str, Any]) -> str:
         *table("model | `attn2trt deploy` with", ((row["title"], f"`{_options(row)}`") for row in rows)),
     ]
     said = [f"- {row['title']}: {whole_words(escaped(why), LONGEST)}" for row in rows for why in _reasons(row)]
-    return "\n".join([*lines, *(["", "## What does not pass, and why", "", *said] if said else [])]) + "\n"
+    return "\n".join([*lines, *(["", "## What fails or is not judged, and why", "", *said] if said else [])]) + "\n"
 
 
 def _options(row: dict[str, Any]) -> str:
