@@ -326,12 +326,12 @@ def _lost(
     limit = float(allowed[worst])
     lacks = "without" if share[worst] > precision.share else "off in"
     what = "the error" if precision is FLOAT32 else "the deviation of the error"
+    is_coarse = precision is not FLOAT32 and own[worst] >= share[worst] * ALIKE
+    beside = f" ({own[worst]:.3g} in {source}'s own {precision.words})" if is_coarse else ""
     detail = (
         f"{listed(wrong)} of {share.size} along axis {axis} {lacks} what varies in {source}: {what} is "
-        f"{share[worst]:.3g} of the slice's own deviation at index {worst}; the limit is {limit:.3g}"
+        f"{share[worst]:.3g} of the slice's own deviation at index {worst}{beside}; the limit is {limit:.3g}"
     )
-    if precision is not FLOAT32 and own[worst] >= share[worst] * ALIKE:
-        detail += f", and {source}'s own {precision.words} loses {own[worst]:.3g} of it"
     ratio = float(share[worst] / limit * precision.limit)
     return Comparison(name, float(share[worst]), limit, ratio, VARIATION, (axis, worst), False, detail)
 
