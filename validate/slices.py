@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,14 @@ SHOWN = 6
 ALIKE = 0.5
 VARIATION = "variation"
 ORDINARY = "ordinary cases"
+
+
+class Slice(NamedTuple):
+    """One index of one axis of an output, as a channel."""
+
+    output: str
+    axis: int
+    at: int
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 A graph can be right and its precision too low for it. If a number overflows, the modules that give it are named. Else
 each module is lowered alone in PyTorch, as ``--precision auto`` does to choose what stays in float32; those that lose
-most by themselves are named, and how many of them must be kept until PyTorch loses little enough.
+most by themselves are named, and how many of them must be kept until PyTorch loses little enough. If slices that lose
+their variation are all that failed, it is these that are measured: beside boxes in hundreds of pixels, what scores lose
+is nothing of the whole.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..core.module_path import outermost
 from ..core.precision import BF16, FLOAT32, FP16, INT8, INT8_FP16, LOWER, PRECISIONS, TRIED
 from ..validate.place import Place
+from ..validate.slices import VARIATION, Slice
 from ..validate.stages.judge import KEEP, with_advice
 from ..validate.stages.stage import Stage
 from ..validate.verdict import FAILED, StageResult, Verdict
@@ -23,10 +26,11 @@ from .precision import floor_of, rest_of
 
 if TYPE_CHECKING:
     from ..export.precision import LowPrecisionGraph
+    from ..validate.comparison import Comparison
     from ..validate.sensitivity import LayerSensitivity
 
 # Failures that lower precision explains; keeping modules in float32 does not mend others.
-BY_PRECISION = frozenset({"budget", "top1", "nan", "floor", "variation"})
+BY_PRECISION = frozenset({"budget", "top1", "nan", "floor", VARIATION})
 # Failures by a number that is not finite.
 OVERFLOW = frozenset({"nan", "floor"})
 # modules that a line names, of those that lose at least this share of what the first does
@@ -124,6 +128,8 @@ def _words(
     modules = low.lowered_modules
     try:
         lower, measured = floor_of(low), measure()
+        if slices := _slices(failed, measured):
+            measured = measured.of(slices)
         lost, whole = measured.of_each(lower, modules), measured.whole(lower)
         # a sum of errors is at most the sum of their sizes, so that the modules have lost no more than this
         if FLOAT32.budget < whole < math.inf and sum(lost.values()) < whole / 2:
@@ -132,15 +138,17 @@ def _words(
         if not most:
             return None
         named = [path for path in most[:SHOWN] if lost[path] >= WORTH_NAMING * lost[most[0]]]
-        budget = LOWER[low.precision].budget if max_error is None else max_error
-        allowed = _allowed(failed, whole, budget)
+        row = LOWER[low.precision]
+        budget = row.budget if max_error is None else max_error
+        allowed = _allowed(failed, VARIATION if slices else "budget", whole, row.share if slices else budget)
         count = len(named) if allowed is None else measured.fewest_kept(lower, modules, most, allowed)
         is_shown = count <= min(len(most), MOST_KEPT)
         kept = most[:count] if is_shown else named
         left = f"PyTorch's own {low.precision} then loses {measured.without(lower, modules, kept):.2g} of {whole:.2g}"
     except Exception as error:  # the verdict stands whether or not they are found
         return f"{KEEP}; which modules lose most was not found ({type(error).__name__})", ""
-    words = f"most is lost in {', '.join(f'{path} ({lost[path]:.2g} by itself)' for path in named)}"
+    what = "most of this variation" if slices else "most"
+    words = f"{what} is lost in {', '.join(f'{path} ({lost[path]:.2g} by itself)' for path in named)}"
     if is_shown:
         return f"{words}; {' '.join(f'--keep-fp32 {path}' for path in outermost(kept))}: {left}", most[0]
     enough = f"{count} of {len(modules)} modules are" if count <= len(most) else "not even all modules are"
@@ -148,9 +156,22 @@ def _words(
     return f"{words}; these alone are not enough, {left}: {enough}{other}", most[0]
 
 
-def _allowed(failed: Sequence[StageResult], whole: float, budget: float) -> float | None:
+def _slices(failed: Sequence[StageResult], measured: LayerSensitivity) -> list[Slice]:
+    """Return the worst slice of each output that lost its variation; none if anything failed otherwise, or in the
+    scores that a graph was made to show."""
+    compared = _failures(failed)
+    if any(found.which != VARIATION for found in compared):
+        return []
+    slices = dict.fromkeys(Slice(found.output, *found.worst_index) for found in compared)
+    return [part for part in slices if part.output in measured.output_names]
+
+
+def _allowed(failed: Sequence[StageResult], which: str, whole: float, limit: float) -> float | None:
     """Return how much PyTorch may lose on the cases it is measured on, which loses the ``whole`` there, so that the
-    graph keeps the budget that it failed; None if it failed otherwise."""
-    compared = [found for stage in failed for _, found in stage.comparisons if found.which == "budget"]
-    worst = max((found.error for found in compared if not found.passed), default=0.0)
-    return budget * min(whole / worst, 1.0) if worst else None
+    graph keeps the limit that it failed in this way; None if it failed otherwise."""
+    worst = max((found.error for found in _failures(failed) if found.which == which), default=0.0)
+    return limit * min(whole / worst, 1.0) if worst else None
+
+
+def _failures(failed: Sequence[StageResult]) -> list[Comparison]:
+    return [found for stage in failed for _, found in stage.comparisons if not found.passed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -141,6 +142,40 @@ def test_the_verdict_stands_where_nothing_is_found(lost: Any) -> None:
 
     why = name_most_sensitive(verdict(), LOW, fails).stages[1].why
     assert why == f"too much; {KEEP}; which modules lose most was not found (RuntimeError)"
+
+
+class BoxesAndScores(nn.Module):
+    """Boxes of thousands beside a score that is the difference of two large numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes, self.scores = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 1, 1)
+        with torch.no_grad():
+            self.boxes.weight.mul_(1000.0)
+            self.scores.weight.copy_(torch.tensor([1.0, -1.0, 0.0]).reshape(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.boxes(x), self.scores(x)], 1)
+
+
+@pytest.mark.parametrize("shapes", [[(2, 3, 4, 4)], [(1, 3, 1, 1), (40, 3, 1, 1)]], ids=["maps", "few elements"])
+def test_of_slices_that_lose_their_variation_the_modules_that_take_it_are_named(
+    shapes: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensitivity, "floor_of", lambda low: Half("fp16"))
+    rng = np.random.default_rng(0)
+    scale = np.array([0.005, 0.005, 25.0]).reshape(1, 3, 1, 1)
+    values = [(25 + scale * rng.standard_normal(shape)).astype(np.float32) for shape in shapes]
+    cases = [replace(Case.of(f"c{number}", {"x": x}), sizes={"batch": len(x)}) for number, x in enumerate(values)]
+    measured = LayerSensitivity(BoxesAndScores().eval(), cases, ("y",), 0)
+    low: Any = SimpleNamespace(lowered_modules={"boxes": ("boxes",), "scores": ("scores",)}, precision="fp16")
+    lost = Comparison("y", 1.0, 0.1, 60.0, "variation", (1, 4), False, "constant")
+    of_scores = Verdict((StageResult(FP16, "failed", "constant", (("ordinary cases", lost),)),))
+    why = name_most_sensitive(of_scores, {"fp16": low}, lambda: measured).stages[0].why
+    assert f"{KEEP}; most of this variation is lost in scores (" in why
+    assert "; --keep-fp32 scores: PyTorch's own fp16 then loses " in why
+    of_the_whole: Any = measured.of_each(Half("fp16"), low.lowered_modules)
+    assert of_the_whole["boxes"] > 2 * of_the_whole["scores"]
 
 
 class Loud(nn.Module):
