@@ -84,6 +84,7 @@ class LazyGroup(click.Group):
 
         Of an interrupt it would make two lines.
         """
+        _require_current_folder()
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
@@ -108,6 +109,16 @@ class LazyGroup(click.Group):
             debug="--debug" in arguments,
             only_prints=not PRINTING.isdisjoint(arguments),
         )
+
+
+def _require_current_folder() -> None:
+    """Raise StorageError if the current folder was removed: PyTorch's libraries end a process there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise StorageError(
+            "the current folder was removed; expected one that is there; go to another with cd, and run this again"
+        ) from None
 
 
 @click.group(

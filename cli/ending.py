@@ -47,6 +47,7 @@ NO_PATHS = {
     errno.ENOTDIR: ("a path through folders alone", "give another path"),
     errno.EISDIR: ("the path of a file", "name the file in it"),
 }
+NO_TEMPORARY = "No usable temporary directory"  # Python's own words, in an error without a path
 LONGEST = 200  # characters of a path in a line
 # click's names of what a number is to be
 NUMBERS = {"integer": "whole number", "float": "number"}
@@ -151,6 +152,8 @@ def _usage(error: click.ClickException) -> str:
 
 def _storage(number: int | None, reason: str, path: str | None) -> str:
     where = f" at {path}" if path else ""
+    if reason.startswith(NO_TEMPORARY):
+        return f"reading or writing failed: {reason}; free space in one, fix its permission, or name another by TMPDIR"
     fix = "check the path" if where else "check the files that are read and the folder that is written to"
     return f"reading or writing failed{where}: {reason}; {FIXES.get(number or 0, fix)}{_temporary(number)}"
 

@@ -171,6 +171,30 @@ def test_an_error_of_the_system_that_is_not_known_exits_4(raising: list[BaseExce
     assert one_line(result).endswith("check the files that are read and the folder that is written to")
 
 
+def test_without_a_folder_for_temporary_files_it_says_how_to_name_one(
+    raising: list[BaseException], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "none")])
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with pytest.raises(FileNotFoundError) as none:
+        tempfile.gettempdir()
+    raising.append(none.value)
+    result = run("list")
+    assert result.exit_code == 4
+    assert one_line(result).endswith("free space in one, fix its permission, or name another by TMPDIR")
+
+
+def test_a_current_folder_that_was_removed_is_one_line_and_exit_4(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "removed").mkdir()
+    monkeypatch.chdir(tmp_path / "removed")
+    (tmp_path / "removed").rmdir()
+    result = run("verify", tmp_path)
+    assert result.exit_code == 4
+    assert one_line(result).startswith("error: the current folder was removed; expected one that is there; go to")
+
+
 def test_a_full_disk_behind_a_foreign_error_exits_4(raising: list[BaseException]) -> None:
     raising.append(RuntimeError(f"IoError: {os.strerror(errno.ENOSPC)} (os error 28)"))
     result = run("list")
