@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -114,7 +115,7 @@ class LazyGroup(click.Group):
 def _require_current_folder() -> None:
     """Raise StorageError if the current folder was removed: PyTorch's libraries end a process there."""
     try:
-        os.getcwd()
+        Path.cwd()
     except FileNotFoundError:
         raise StorageError(
             "the current folder was removed; expected one that is there; go to another with cd, and run this again"

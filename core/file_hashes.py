@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckFailed
+from ..errors import CheckFailed, one_line
 from .bundle import Bundle, Folder, open_bundle
 from .manifest import HASH, MANIFEST, is_inside, manifest_hash
 from .manifest_entries import FileEntry
@@ -52,7 +52,7 @@ def verify(path: Folder) -> list[Finding]:
     findings += _verify_plans(bundle.manifest)
     findings += [_verify_file(root, name, entry) for name, entry in bundle.manifest["files"].items()]
     if all(finding.ok for finding in findings):
-        findings += _verify_external_data(bundle)
+        findings += _verify_graphs(bundle)
     return findings
 
 
@@ -102,27 +102,29 @@ def _verify_plans(manifest: Mapping[str, Any]) -> list[Finding]:
     return [Finding(MANIFEST, False, f"names the plan {name!r}, which it does not list") for name in unlisted]
 
 
-def _verify_external_data(bundle: Bundle) -> list[Finding]:
-    """Find weights beside a graph that are no files of this bundle, wherever in the graph they are named."""
+def _verify_graphs(bundle: Bundle) -> list[Finding]:
+    """Find graphs that are no ONNX, and those that name weights that are no files of this bundle."""
+    found = [(name, wrong) for name in bundle.graph_files for wrong in _wrong_in_graph(bundle, name)]
+    return [Finding(name, False, wrong) for name, wrong in found]
+
+
+def _wrong_in_graph(bundle: Bundle, name: str) -> list[str]:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    findings = []
-    for name in bundle.graph_files:
-        try:
-            model = onnx.load(str(bundle.path / name), load_external_data=False)
-        except (DecodeError, ValueError) as error:
-            findings.append(Finding(name, False, f"no ONNX graph: {' '.join(str(error).split())[:200]}"))
-            continue
-        locations = {
-            entry.value for tensor in tensors(model) for entry in tensor.external_data if entry.key == "location"
-        }
-        findings += [
-            Finding(name, False, f"refers to {location!r}, which the manifest does not list")
-            for location in sorted(locations)
-            if not is_inside(location) or location not in bundle.manifest["files"]
-        ]
-    return findings
+    path = bundle.path / name
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        return [f"no ONNX graph: {one_line(error)}"]
+    locations = {entry.value for tensor in tensors(model) for entry in tensor.external_data if entry.key == "location"}
+    if unlisted := [one for one in sorted(locations) if not is_inside(one) or one not in bundle.manifest["files"]]:
+        return [f"refers to {location!r}, which the manifest does not list" for location in unlisted]
+    try:
+        onnx.checker.check_model(str(path))
+    except Exception as error:  # the checker raises several unrelated types
+        return [f"no graph that ONNX's checker takes: {one_line(error)}"]
+    return []
 
 
 def tensors(message: Any) -> Iterator[onnx.TensorProto]:

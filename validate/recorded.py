@@ -7,7 +7,6 @@ streams: one case is in memory at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from ..core.bundle import Bundle
 from ..core.precision import FLOAT32, PRECISIONS, Precision
-from ..errors import InputError, typed_line
+from ..core.recorded_file import reading
 from .arrays import Array
 from .cases import Case
 from .choice import Choice
@@ -150,7 +149,7 @@ def from_tensors(path: Path, index: Sequence[Mapping[str, Any]]) -> Iterator[tup
 
     Raises InputError if the file cannot be read or lacks what the index names.
     """
-    with _reading(path) as file:
+    with reading(path) as file:
         for entry in index:
             yield _load(file, entry)
 
@@ -160,27 +159,13 @@ def input_shapes(bundle: Bundle) -> dict[str, dict[str, tuple[int, ...]]]:
 
     Raises InputError as ``from_tensors`` does.
     """
-    with _reading(bundle.reference_path) as file:
+    with reading(bundle.reference_path) as file:
         return {
             entry["key"]: {
                 name: tuple(file.get_slice(f"{entry['key']}/input/{name}").get_shape()) for name in entry["inputs"]
             }
             for entry in bundle.manifest["cases"]
         }
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            yield file
-    except (SafetensorError, OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = typed_line(error)
-        raise InputError(
-            f"the recorded cases in '{path}' cannot be read ({reason}); run attn2trt verify, then export again"
-        ) from error
 
 
 def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
@@ -220,7 +205,20 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
     ):
         if not value.ndim:
             raise ValueError(f"{name} of case {case.name} is a scalar, and has no rows")
+    _check_shapes(reference, case.name)
     return case, reference
+
+
+def _check_shapes(reference: Reference, case: str) -> None:
+    """Raise ValueError for an output whose float32, or whose floors, are those of another shape."""
+    for name, truth in reference.outputs64.items():
+        if (found := reference.outputs32[name].shape) != truth.shape:
+            raise ValueError(f"{name} of case {case} is {found} in float32, {truth.shape} in float64")
+        slices = (sum(truth.shape[1:]),)
+        for floor in (reference.floors[name], *(floors[name] for floors in reference.lower.values() if name in floors)):
+            mask = floor.unsettled
+            if floor.channel.shape not in ((0,), slices) or (mask is not None and mask.shape != truth.shape):
+                raise ValueError(f"the floor of {name} in case {case} is of another shape than {truth.shape}")
 
 
 def _load_lower(file: Any, entry: Mapping[str, Any]) -> dict[str, dict[str, Floor]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.bundle import Bundle
 from ...core.graph_io import fed
+from ...core.recorded_file import reading
 from ..tensorrt.profiles import Profile, is_held
 from .batching import Batching
 
@@ -36,10 +37,8 @@ def requests(bundle: Bundle, batching: Batching, profiles: Sequence[Profile], io
 
     With batching, each has the case's first row, which Triton repeats; without it, the case's arrays as they are.
     """
-    from safetensors import safe_open
-
     seen: set[tuple[tuple[str, int], ...]] = set()
-    with safe_open(bundle.reference_path, framework="numpy") as file:
+    with reading(bundle.reference_path) as file:
         for case in bundle.manifest["cases"]:
             sizes = case["sizes"]
             key = tuple(sorted(sizes.items()))

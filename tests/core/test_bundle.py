@@ -166,9 +166,34 @@ def test_weights_beside_the_graph_are_found_wherever_it_names_them(
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph", b"\x3a\xff\xff\xff\xff\x0f", bytes(range(256))])
-def test_a_listed_graph_that_is_none_is_a_finding_or_is_left_to_the_runtime(bundle: Bundle, content: bytes) -> None:
+def test_a_listed_graph_that_is_none_is_a_finding(bundle: Bundle, content: bytes) -> None:
     put(bundle, content)
-    assert all(problem.startswith(f"{MODEL}: no ONNX graph: ") for problem in problems(bundle.path))
+    (problem,) = problems(bundle.path)
+    assert problem.startswith((f"{MODEL}: no ONNX graph: ", f"{MODEL}: no graph that ONNX's checker takes: "))
+
+
+def with_a_cycle(model: onnx.ModelProto) -> None:
+    model.graph.node[0].input[0] = model.graph.node[0].output[0]
+
+
+def without_an_opset(model: onnx.ModelProto) -> None:
+    del model.opset_import[:]
+
+
+def with_too_few_weights(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims.append(2)
+
+
+@pytest.mark.parametrize("change", [with_a_cycle, without_an_opset, with_too_few_weights])
+def test_a_listed_graph_that_onnx_does_not_take_is_a_finding(
+    bundle: Bundle, change: Callable[[onnx.ModelProto], None]
+) -> None:
+    """What rewrites it expects a graph."""
+    model = healthy()
+    change(model)
+    put(bundle, model.SerializeToString())
+    (problem,) = problems(bundle.path)
+    assert problem.startswith(f"{MODEL}: no graph that ONNX's checker takes: ")
 
 
 def test_what_the_manifest_says_is_covered_by_its_own_hash(bundle: Bundle) -> None:

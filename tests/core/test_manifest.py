@@ -91,9 +91,8 @@ CONTENT: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("whole") / "mine"
-    arrays = {
-        f"case_0/{kind}/y": np.zeros((2, 3), np.float32) for kind in ("float64", "float32", "floor", "floor.fp16")
-    }
+    shapes = {"float64": (2, 3), "float32": (2, 3), "floor": 3, "floor.fp16": 3}
+    arrays = {f"case_0/{kind}/y": np.zeros(shape, np.float32) for kind, shape in shapes.items()}
     with BundleWriter(place) as writer:
         for name in (MODEL, "model.fp16.onnx", "model.ort-cpu.onnx"):
             onnx.save(healthy(), writer.path / name)

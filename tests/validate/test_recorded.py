@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from attn2trt.errors import InputError
 from attn2trt.validate import recorded
@@ -99,6 +99,16 @@ def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
         list(from_tensors(path, [index[0] | {"inputs": ["other"]}]))
     with pytest.raises(InputError, match=r"mask of case a is a scalar, and has no rows"):
         list(from_tensors(path, [index[0] | {"row_inputs": ["mask"]}]))
+    arrays = load_file(path)
+    for name, other in (
+        ("float32/y", np.zeros(8, np.float32)),
+        ("floor/y", np.array(0.1)),
+        ("floor/y", np.zeros(3)),
+        ("unsettled/best", np.zeros(3, bool)),
+    ):
+        save_file({**arrays, f"case_0/{name}": other}, path)
+        with pytest.raises(InputError, match=rf"{name.rpartition('/')[2]} (of|in) case a is .*; run attn2trt verify"):
+            list(from_tensors(path, index))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="cannot be read"):
         list(from_tensors(path, index))

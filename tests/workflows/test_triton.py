@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import served_bundle
+from manifest_edits import list_as_it_is
 from served_bundle import plan
 
 from attn2trt.core.bundle import open_bundle
 from attn2trt.core.file_hashes import sha256
+from attn2trt.core.manifest import REFERENCE
 from attn2trt.engines.triton import folder, repository
 from attn2trt.engines.triton.config import Serving
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
@@ -100,6 +102,14 @@ def test_warm_up_runs_a_recorded_row_at_every_size(tmp_path: Path) -> None:
     file = made.model_warmup[0].inputs["x"].input_data_file
     sent = np.frombuffer((place / "twice/warmup" / file).read_bytes(), np.float32)
     assert np.array_equal(sent.reshape(3, 4, 4), case.feeds["x"][0])
+
+
+def test_recorded_cases_that_are_no_file_of_arrays_are_bad_input(tmp_path: Path) -> None:
+    bundle = served_bundle.write(tmp_path / "b")
+    bundle.reference_path.write_bytes(b"no arrays")
+    list_as_it_is(bundle.path, REFERENCE)
+    with pytest.raises(InputError, match=r"the recorded cases in .* cannot be read \(SafetensorError: .*run attn2trt"):
+        write_triton_repository(bundle, tmp_path / "models")
 
 
 def test_warm_up_batching_delay_and_instances_are_the_users_choice(tmp_path: Path) -> None:
