@@ -3,7 +3,8 @@
 The loss of a precision is measured first in PyTorch, which takes no graph. If it is above the budget, each module is
 lowered alone, those that lose most stay in float32, and the smallest number of them that keeps the budget is found by
 bisection. The verdict on the graph decides. If it fails, more modules stay in float32, or the next precision of
-``options.TRIED`` is tried, and float32 alone at the end.
+``options.TRIED`` is tried, and float32 alone at the end. If slices failed that lose their variation, the modules that
+they lose it in come next.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from ..core.traffic import Traffic, traffic
 from ..errors import ModuleRefused, PrecisionRefused
 from ..export.precision import LowPrecisionGraph
 from ..validate.sensitivity import LayerSensitivity
-from ..validate.verdict import FAILED, Verdict
+from ..validate.verdict import FAILED, StageResult, Verdict
 from .judgement import Judge, Judgement
 from .precision import PrecisionWriter, floor_of
-from .sensitivity import is_by_precision
+from .sensitivity import is_by_precision, lost_slices
 
 # modules that a line of the summary names
 SHOWN = 5
@@ -132,6 +133,7 @@ class _Candidates:
         self._count, self._more = 0, 1  # of them in float32, and how many more the next graph keeps
         self._kept: tuple[str, ...] = ()
         self._share = 0.0
+        self._failed: list[StageResult] = []  # the stages of the last graph
         self._is_over = False
 
     def next(self) -> LowPrecisionGraph | None:
@@ -156,7 +158,7 @@ class _Candidates:
             self._note(self._kept, f"not settled: {others[0].stage} failed")
         elif failed:
             self._note(self._kept, f"{failed[0].stage} failed: {failed[0].why}")
-            self._is_over = not all(map(is_by_precision, failed))
+            self._failed, self._is_over = failed, not all(map(is_by_precision, failed))
             return False
         else:
             self._note(self._kept, f"passed, {self._share:.0%} of the operations in float32")
@@ -168,7 +170,7 @@ class _Candidates:
             self._count = self._fewest_kept(low)
         else:
             low = self._whole
-            self._order = self._order or self._most_sensitive_first(low)
+            self._order = self._next_first(low)
             self._count, self._more = self._count + self._more, self._more * 2
         self._kept = outermost(self._order[: self._count])
         if self._count and all(is_within(path, self._kept) for path in self._order):
@@ -190,12 +192,21 @@ class _Candidates:
         if lost <= self._budget:
             return 0
         self._note((), f"loses {lost:.3g}, above the budget of {self._budget:g}")
-        self._order = self._most_sensitive_first(low)
+        self._order = self._most_sensitive_first(low, self._sensitivity)
         return self._sensitivity.fewest_kept(lower, modules, self._order, self._budget)
 
-    def _most_sensitive_first(self, low: LowPrecisionGraph) -> list[str]:
+    def _next_first(self, low: LowPrecisionGraph) -> list[str]:
+        """Return the modules, those that are kept first, then those that most of what failed is lost in."""
+        slices = lost_slices(self._failed, self._sensitivity)
+        if self._order and not slices:
+            return self._order
+        measured = self._sensitivity.of(slices) if slices else self._sensitivity
+        kept = self._order[: self._count]
+        return [*kept, *(path for path in self._most_sensitive_first(low, measured) if path not in kept)]
+
+    def _most_sensitive_first(self, low: LowPrecisionGraph, measured: LayerSensitivity) -> list[str]:
         self._writer.start("precision", f"measuring what each module loses in {self._precision}")
-        lost = self._sensitivity.of_each(floor_of(low), low.lowered_modules)
+        lost = measured.of_each(floor_of(low), low.lowered_modules)
         return sorted(lost, key=lambda path: -lost[path])
 
     def _note(self, kept: Sequence[str], outcome: str) -> None:

@@ -52,6 +52,16 @@ def is_by_precision(stage: StageResult) -> bool:
     )
 
 
+def lost_slices(failed: Sequence[StageResult], measured: LayerSensitivity) -> list[Slice]:
+    """Return the worst slice of each output that lost its variation; none if anything failed otherwise, or in the
+    scores that a graph was made to show."""
+    compared = _failures(failed)
+    if any(found.which != VARIATION for found in compared):
+        return []
+    slices = dict.fromkeys(Slice(found.output, *found.worst_index) for found in compared)
+    return [part for part in slices if part.output in measured.output_names]
+
+
 def advised(verdict: Verdict, lowered: Collection[str], *, of_file: bool = False) -> Verdict:
     """Return the verdict, in which failed stages of the ``lowered`` precisions say what can stay in float32."""
     stages = (with_advice(one, of_file=of_file) if one.stage.precision in lowered else one for one in verdict.stages)
@@ -128,7 +138,7 @@ def _words(
     modules = low.lowered_modules
     try:
         lower, measured = floor_of(low), measure()
-        if slices := _slices(failed, measured):
+        if slices := lost_slices(failed, measured):
             measured = measured.of(slices)
         lost, whole = measured.of_each(lower, modules), measured.whole(lower)
         # a sum of errors is at most the sum of their sizes, so that the modules have lost no more than this
@@ -154,16 +164,6 @@ def _words(
     enough = f"{count} of {len(modules)} modules are" if count <= len(most) else "not even all modules are"
     other = f"; --precision {AUTO} looks for another precision too" if low.precision in TRIED else ""
     return f"{words}; these alone are not enough, {left}: {enough}{other}", most[0]
-
-
-def _slices(failed: Sequence[StageResult], measured: LayerSensitivity) -> list[Slice]:
-    """Return the worst slice of each output that lost its variation; none if anything failed otherwise, or in the
-    scores that a graph was made to show."""
-    compared = _failures(failed)
-    if any(found.which != VARIATION for found in compared):
-        return []
-    slices = dict.fromkeys(Slice(found.output, *found.worst_index) for found in compared)
-    return [part for part in slices if part.output in measured.output_names]
 
 
 def _allowed(failed: Sequence[StageResult], which: str, whole: float, limit: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from attn2trt.validate.cases import Case
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.half_precision import Half
 from attn2trt.validate.sensitivity import LayerSensitivity
+from attn2trt.validate.slices import Slice
 from attn2trt.validate.stages.stage import ORT_CPU, Stage, lower_stages
 from attn2trt.validate.verdict import StageResult, Verdict, stage_result
 from attn2trt.workflows.deploy import deploy
@@ -75,6 +76,11 @@ class Added(LayerSensitivity):
     def __init__(self, **lost: Mapping[str, float]) -> None:
         self.lost = lost
         self.asked = 0
+        self.output_names = ("y",)
+
+    def of(self, slices: Iterable[Slice]) -> Added:
+        assert [*slices] == [Slice("y", 1, 3)]
+        return Added(int8={"head": 0.9, "a": 0.1})
 
     def whole(self, lower: Any) -> float:
         self.asked += 1
@@ -114,7 +120,8 @@ def verdict(precision: str, which: str = "", *, float32: str = "") -> Verdict:
 
 
 def _stage(stage: Stage, which: str) -> StageResult:
-    found = Comparison("y", 0.5, 0.1, 5.0, which or "l2", (), not which, "off")
+    at = (1, 3) if which == "variation" else ()
+    found = Comparison("y", 0.5, 0.1, 5.0, which or "l2", at, not which, "off")
     return stage_result(stage, [("traced", found)])
 
 
@@ -167,6 +174,17 @@ def test_a_verdict_that_fails_by_precision_keeps_more_modules(graph: OnnxGraph) 
     assert [tried.kept for tried in found.tried] == [(), (), ("b",)]
     assert found.tried[1].said.startswith("fp16 failed: case traced")
     assert found.chosen == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("lost", "kept"),
+    [({"stem": 0.03, "a": 0.02}, [(), ("head",)]), ({"stem": 0.3, "a": 0.02}, [("stem",), ("stem", "head")])],
+)
+def test_the_modules_that_a_slice_loses_its_variation_in_come_next(
+    lost: dict[str, float], kept: list[tuple[str, ...]], graph: OnnxGraph
+) -> None:
+    found, _ = search(graph, Added(int8=lost), [verdict("int8", "variation")])
+    assert [tried.kept for tried in found.tried if "above the budget" not in tried.said][:2] == kept
 
 
 def test_a_verdict_that_fails_beyond_the_floors_ends_the_precision(graph: OnnxGraph) -> None:
