@@ -129,9 +129,10 @@ each has its own ({OWN}).
 3. int8 gives way if more than {share} of the operations would be in float32. Half precision then takes less
    time by the peak rates of tensor cores, four times that of tf32 for int8 and twice for half precision.
    That is arithmetic, not a measurement.
-4. The whole verdict decides, on every case. If it fails by the budget, by an overflow or by the best class,
-   one more module stays in float32, then two more, then four. If it fails beyond the floors, something other
-   than precision is wrong, and the next one is tried.
+4. The whole verdict decides, on every case. If it fails by the budget, by an overflow, by the best class or by
+   a channel that loses its variation, one more module stays in float32, then two more, then four. After such
+   a channel alone, they are those in which it loses most. If the verdict fails beyond the floors, something
+   other than precision is wrong, and the next one is tried.
 
 The summary and the manifest (`precision_search`) list what was tried. `--keep-fp32` holds here as well, for
 every precision. Which precision is fastest on a GPU was not measured: the order is that of the bits.
