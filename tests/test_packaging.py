@@ -6,8 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import entry_points, version
 from pathlib import Path
+
+import pytest
 
 import attn2trt
 
@@ -58,6 +61,30 @@ def test_what_a_room_reads_beside_its_code_is_installed() -> None:
         assert package == "*" or all(any(folder.glob(pattern)) for pattern in patterns), package
     listed = {path for pattern in ("templates/*",) for path in (ROOT / "report").glob(pattern)}
     assert {path for path in (ROOT / "report").rglob("*") if path.suffix in (".html", ".css")} <= listed
+
+
+def test_a_wheel_holds_nothing_of_an_earlier_build(tmp_path: Path) -> None:
+    """A block that was removed since would still be one of the catalogue."""
+    pytest.importorskip("setuptools", minversion="77")
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "attn2trt"\nversion = "0"\n'
+        '[tool.setuptools]\npackages = ["attn2trt"]\npackage-dir = {attn2trt = "."}\n'
+    )
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / "build/lib/attn2trt/modules").mkdir(parents=True)
+    (tmp_path / "build/lib/attn2trt/modules/removed.py").touch()
+    backend, (folder,) = (PROJECT["build-system"][key] for key in ("build-backend", "backend-path"))
+    program = f"import {backend}; {backend}.build_wheel('dist')"
+    paths = {**os.environ, "PYTHONPATH": str(ROOT / folder)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=paths, capture_output=True, check=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as held:
+        assert [name for name in held.namelist() if name.endswith(".py")] == ["attn2trt/__init__.py"]
+
+
+def test_what_builds_a_wheel_is_in_the_source_distribution() -> None:
+    (folder,) = PROJECT["build-system"]["backend-path"]
+    assert f"{folder}/{PROJECT['build-system']['build-backend']}.py" in (ROOT / "MANIFEST.in").read_text()
 
 
 def test_the_public_names_are_there() -> None:

@@ -66,7 +66,7 @@ def read_layers(text: str) -> list[Layer]:
         if not all(isinstance(entry, Mapping) for entry in found):
             raise ValueError("the document has the names of layers alone")
         return [_layer(entry) for entry in found]
-    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"the inspector's document cannot be read ({error!r})") from None
 
 

@@ -52,7 +52,9 @@ def is_fuller(bundle: Bundle, plan: Plan, now: str) -> bool:
 
 def _listed(bundle: Bundle, name: str) -> list[str]:
     """Return the document in a file of the bundle; none if it is not the one that the manifest lists."""
-    return [(bundle.path / name).read_text(encoding="utf-8")] if is_as_listed(bundle, name) else []
+    if not is_as_listed(bundle, name):
+        return []
+    return [(bundle.path / name).read_text(encoding="utf-8", errors="replace")]  # what is no text is no document
 
 
 def judge_layers(stage: Stage, text: str, graph: Path, modules: Mapping[str, str]) -> StageResult:

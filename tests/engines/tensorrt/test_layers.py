@@ -103,7 +103,9 @@ def test_the_nodes_of_a_layer_are_found(entry: dict[str, Any], expected: set[str
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"Layers": 3}', '{"Layers": ["Conv_0"]}', '{"Layers": [{"Inputs": 1}]}']
+    "text",
+    ["", "[]", "{}", '{"Layers": 3}', '{"Layers": ["Conv_0"]}', '{"Layers": [{"Inputs": 1}]}', "[" * 100_000],
+    ids=lambda text: text[:30],
 )
 def test_what_is_no_such_document_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"cannot be read|names of layers alone"):

@@ -30,14 +30,17 @@ WRONG = {"se": 2, "cbam": 5, "eca": 1, "coord_att": 4, "gam": 4, "psa": 12}
 SHAPES = "N/A due to dynamic shapes"
 
 
-def stage(folder: Path, name: str, text: str, *, now: str = "", of_nodes: dict[str, str] | None = None) -> StageResult:
+def stage(
+    folder: Path, name: str, text: str | bytes, *, now: str = "", of_nodes: dict[str, str] | None = None
+) -> StageResult:
     """The stage of a bundle with a plan of which the inspector wrote ``text``, and a graph with the recorded nodes."""
     precision = name.rpartition("-")[2]
     modules = MODULES.get(name.removesuffix("-fp16"), {}) if of_nodes is None else of_nodes
     plan = Plan(f"plans/{name}.plan", precision, "", (), "8.6.0", "NVIDIA H200", "9.0", "580")
     file = layers_name(plan.file)
     (folder / "plans").mkdir(parents=True)
-    (folder / file).write_text(text)
+    content = text if isinstance(text, bytes) else text.encode()
+    (folder / file).write_bytes(content)
     nodes = "\n".join(f"[{node}] t{place + 1} = Relu (t{place})" for place, node in enumerate(modules))
     graph = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[n] x) => (float16[n] t{len(modules)}) {{
         t0 = Cast <to = 10> (x)
@@ -45,7 +48,7 @@ def stage(folder: Path, name: str, text: str, *, now: str = "", of_nodes: dict[s
     }}"""
     for file_name in ("model.fp16.onnx", "model.onnx"):
         onnx.save(onnx.parser.parse_model(graph), folder / file_name)
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256(content).hexdigest()
     precisions: dict[str, Any] = {
         "fp16": {"file": "model.fp16.onnx", "modules": modules},
         "tf32": {"file": "model.onnx"},
@@ -95,6 +98,12 @@ def test_the_verdict_names_layers_and_modules(tmp_path: Path) -> None:
     assert found.why == (
         "2 layers compute in float32, float16 was asked for: node_linear + node_relu (fc.0, fc.1), node_linear_1 (fc.2)"
     )
+
+
+def test_a_listed_document_that_is_no_text_leaves_the_layers_unchecked(tmp_path: Path) -> None:
+    found = stage(tmp_path, "se-64x28x28-fp16", b"{\xff")
+    assert found.status == "not checked"
+    assert "the inspector's document cannot be read" in found.why
 
 
 @pytest.mark.parametrize(("wanted", "status"), [("fp32", "failed"), ("tf32", "passed")])
