@@ -21,34 +21,13 @@ import click
 from ..core.fork import flush
 from ..core.memory import is_shortage
 from ..core.processes import leave_if_copy, stage
-from ..errors import Attn2trtError, CheckFailed, InputError, StorageError, place
+from ..core.system_error import FIXES, storage_error, system_error
+from ..errors import Attn2trtError, CheckFailed, StorageError
 from .guard import INTERRUPTED
 from .other_tools import advice
 from .streams import drop_stdout, printable
 
 INTERNAL_ERROR = 70
-# What to do about a failure of the system's, by its number.
-FIXES = {
-    errno.ENOSPC: "free space in the folder of the output and in that of temporary files",
-    errno.EDQUOT: "free space in the folder of the output and in that of temporary files",
-    errno.EFBIG: "raise the limit on the size of files",
-    errno.EROFS: "choose a place that can be written to",
-    errno.EACCES: "fix the permission, or choose another place",
-    errno.EPERM: "fix the permission, or choose another place",
-    errno.EPIPE: "have the output read to its end",
-}
-# The same for what is wrong with a path itself, whatever lies there: bad input, with the path that would do.
-NO_PATHS = {
-    errno.ENAMETOOLONG: (
-        "names of at most 255 bytes and paths of at most 4095, as systems take them",
-        "give a shorter path",
-    ),
-    errno.ELOOP: ("a path without a link that leads back to itself", "give another path"),
-    errno.ENOTDIR: ("a path through folders alone", "give another path"),
-    errno.EISDIR: ("the path of a file", "name the file in it"),
-}
-NO_TEMPORARY = "No usable temporary directory"  # Python's own words, in an error without a path
-LONGEST = 200  # characters of a path in a line
 # click's names of what a number is to be
 NUMBERS = {"integer": "whole number", "float": "number"}
 _NO_NUMBER = re.compile(r"is not a valid (integer|float)(?: range)?$")
@@ -115,24 +94,16 @@ def _explain_error(error: Exception) -> tuple[str, int]:
         return _usage(error), error.exit_code if isinstance(error, click.UsageError) else StorageError.exit_code
     lacks_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
     if isinstance(error, OSError) and not lacks_memory:
-        return _explain_system(error)
+        error = system_error(error)
+        return str(error), error.exit_code
     # Serialisers written in Rust or C++ raise their own type with the system's words in it.
     for number in FIXES:
         if os.strerror(number) in str(error):
-            return _storage(number, os.strerror(number), None), StorageError.exit_code
+            return str(storage_error(number, os.strerror(number))), StorageError.exit_code
     if lacks_memory or is_shortage(str(error)):
         return _shortage(), CheckFailed.exit_code
     described = f"{type(error).__name__}: {error}"
     return f"internal error: {described[:400]}; run again with --debug for the traceback", INTERNAL_ERROR
-
-
-def _explain_system(error: OSError) -> tuple[str, int]:
-    reason, path = error.strerror or str(error), place(error)
-    if path is None or error.errno not in NO_PATHS:
-        return _storage(error.errno, reason, path), StorageError.exit_code
-    expected, fix = NO_PATHS[error.errno]
-    shown = path if len(path) <= LONGEST else f"{path[:LONGEST]}…"
-    return f"received {shown} ({reason}); expected {expected}; {fix}", InputError.exit_code
 
 
 def _shortage() -> str:
@@ -148,26 +119,6 @@ def _usage(error: click.ClickException) -> str:
         message = f"No such option '{error.option_name}'; {instead}"
     message = _NO_NUMBER.sub(lambda found: f"is no {NUMBERS[found[1]]}", message)
     return f"{message}{'' if message.endswith('?') else ';'} see '{path} --help'"
-
-
-def _storage(number: int | None, reason: str, path: str | None) -> str:
-    where = f" at {path}" if path else ""
-    if reason.startswith(NO_TEMPORARY):
-        return f"reading or writing failed: {reason}; free space in one, fix its permission, or name another by TMPDIR"
-    fix = "check the path" if where else "check the files that are read and the folder that is written to"
-    return f"reading or writing failed{where}: {reason}; {FIXES.get(number or 0, fix)}{_temporary(number)}"
-
-
-def _temporary(number: int | None) -> str:
-    """Name the folder of temporary files, if it may be the full one."""
-    import tempfile
-
-    if number not in (errno.ENOSPC, errno.EDQUOT):
-        return ""
-    try:
-        return f", {tempfile.gettempdir()} (TMPDIR names another)"
-    except OSError:  # none can be written to
-        return " (TMPDIR names another)"
 
 
 def _fail(message: str, exit_code: int, error: BaseException, debug: bool) -> int:

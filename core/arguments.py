@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import operator
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from numbers import Real
 from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from ..errors import InputError, one_line
+from .system_error import system_error
 
 Made = TypeVar("Made", bound=Callable[..., Any])
 
@@ -37,6 +41,7 @@ _WORDS: dict[Any, str] = {
     Callable: "a function",
 }
 _PATH = "a path"
+_is_inside: ContextVar[bool] = ContextVar("_is_inside", default=False)  # a function that is checked
 
 
 def require_kind(value: object, kind: type | tuple[type, ...], name: str, example: str) -> None:
@@ -45,11 +50,18 @@ def require_kind(value: object, kind: type | tuple[type, ...], name: str, exampl
         raise InputError(f"received {name}={one_line(repr(value), 80)}; expected {example}; correct it")
 
 
+def require_seed(seed: int) -> None:
+    """Raise InputError for a seed that PyTorch or NumPy does not take."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"received seed {seed}; expected a whole number from 0 to 2^63 - 1; choose one, as 0")
+
+
 def checked(made: Made) -> Made:
     """Have a public function, or an option class, refuse an argument of another kind than its annotation, in one line.
 
-    Numbers of NumPy become Python's, a path its text if text is expected, and either of them a list of one if a list
-    of such is. Lists in a list, and annotations that only type checkers can read, are left to the function.
+    An error of the system's that leaves the outermost such call is one of the package, in one line. Numbers of NumPy
+    become Python's, a path its text if text is expected, and either of them a list of one if a list of such is. Lists
+    in a list, and annotations that only type checkers can read, are left to the function.
     """
     if inspect.isclass(made):
         made.__init__ = _checked(made.__init__, made.__module__)  # type: ignore[method-assign]
@@ -74,9 +86,27 @@ def _checked(made: Made, module: str) -> Made:
             return made(*arguments, **keywords)  # Python's own error names the function
         for name, value in given.arguments.items():
             given.arguments[name] = _of_kind(value, kinds().get(name, (Any,)), name)
-        return made(*given.args, **given.kwargs)
+        with _in_one_line():
+            return made(*given.args, **given.kwargs)
 
     return called  # type: ignore[return-value]
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Raise an error of the system's as one of the package, unless a function of it has called and may know it."""
+    if _is_inside.get():
+        yield
+        return
+    outside = _is_inside.set(True)
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise
+        raise system_error(error) from error
+    finally:
+        _is_inside.reset(outside)
 
 
 class _Unread:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from ..errors import InputError
+
 VARIABLE = "ATTN2TRT_MEMORY_BYTES"
 SHARE = 0.75  # of the machine's memory, for each child
 # In the words of Python, PyTorch, C++ and the system.
@@ -73,8 +75,15 @@ def machine_bytes() -> int:
 
 
 def child_bytes(gib: float | None = None) -> int:
-    """Return the most memory of a child: so many GiB, or a share of the machine's."""
-    return int(machine_bytes() * SHARE) if gib is None else int(gib * 2**30)
+    """Return the most memory of a child: so many GiB, or a share of the machine's.
+
+    Raises InputError for GiB that are no memory.
+    """
+    if gib is None:
+        return int(machine_bytes() * SHARE)
+    if not 0 < gib * 2**30 < 2**63:
+        raise InputError(f"received a memory limit of {gib:g} GiB; expected one above 0; give the GiB of a process")
+    return int(gib * 2**30)
 
 
 def resident_bytes(pid: int) -> int:

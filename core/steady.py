@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ..errors import Attn2trtError, InputError, StorageError
+from ..errors import Attn2trtError, StorageError
 from .bundle import Folder, open_bundle
 
 TRIES = 5
@@ -53,7 +53,7 @@ def _identity(path: Folder) -> Identity:
     try:
         about = Path(path).stat()
         return about.st_dev, about.st_ino, open_bundle(path).manifest["files"]
-    except (InputError, OSError):
+    except (Attn2trtError, OSError):
         return None
 
 

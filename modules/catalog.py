@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ..core.arguments import checked
+from ..core.arguments import checked, require_seed
 from ..core.preprocessing import Preprocessing
 from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..errors import InputError
@@ -107,6 +107,9 @@ class Asked:
     random: bool = False
     any_batch: bool = False
     trust: bool = False
+
+    def __post_init__(self) -> None:
+        require_seed(self.seed)
 
     @cached_property
     def parsed(self) -> Parsed:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import file_hashes
+from ..core.input_path import require_utf8
 from ..errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -245,7 +246,11 @@ def _allowed() -> list[Any]:
 
 
 def _require_file(path: Path) -> None:
-    """Raise InputError for what is there and no regular file: a FIFO or a device may never end."""
+    """Raise InputError for what is there and no regular file: a FIFO or a device may never end.
+
+    The same for a name that is not UTF-8, or holds a byte of zero.
+    """
+    require_utf8(str(path), "--checkpoint ")
     if path.exists() and not path.is_dir() and not path.is_file():
         raise InputError(f"received {named(path)}, a device, FIFO or socket; expected a file; give one")
 

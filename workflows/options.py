@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.arguments import checked
+from ..core.arguments import checked, require_seed
 from ..core.graph_io import IO
 from ..core.precision import (
     BF16,
@@ -57,6 +57,9 @@ class Weights:
     checkpoint: Path | str | None = None
     random: bool = False
     trust: bool = False
+
+    def __post_init__(self) -> None:
+        require_seed(self.seed)
 
     def require_of_module(self) -> None:
         """Raise InputError for a source of weights other than the caller's own module, which holds its weights."""

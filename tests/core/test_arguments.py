@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ import pytest
 
 import attn2trt
 from attn2trt.core.arguments import checked
-from attn2trt.errors import InputError
+from attn2trt.errors import InputError, StorageError
 
 OPTIONS = [attn2trt.Weights, attn2trt.Judging, attn2trt.PrecisionRequest, attn2trt.BuildOptions, attn2trt.Method]
 OPTIONS += [attn2trt.Thresholds, attn2trt.TuneRequest, attn2trt.Preprocessing]
@@ -94,3 +95,43 @@ def test_pythons_own_errors_name_the_function() -> None:
 def test_a_bundle_may_be_given_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a bundle"):
         attn2trt.validate_bundle(bundle=tmp_path)
+
+
+@checked
+def read(path: str) -> str:
+    return Path(path).read_text()
+
+
+def test_an_error_of_the_system_is_one_of_the_package(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=f"^reading or writing failed at {tmp_path}/none: No such file") as caught:
+        read(tmp_path / "none")
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    with pytest.raises(InputError, match=r"^received x+… \(File name too long\); expected names of at most 255 bytes"):
+        read("x" * 300)
+
+
+def test_inside_of_a_function_of_the_package_it_stays_what_it_is(tmp_path: Path) -> None:
+    @checked
+    def or_nothing(path: str) -> str:
+        try:
+            return read(path)
+        except FileNotFoundError:
+            return ""
+
+    assert or_nothing(tmp_path / "none") == ""
+
+
+def test_memory_that_ran_out_stays_what_it_is() -> None:
+    @checked
+    def fill() -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        fill()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_no_generator_takes_is_one_line(seed: int) -> None:
+    for make in (lambda: attn2trt.Weights(seed=seed), lambda: attn2trt.build("se", seed=seed)):
+        with pytest.raises(InputError, match=rf"^received seed {seed}; expected a whole number from 0 to 2\^63 - 1"):
+            make()

@@ -9,7 +9,7 @@ from pretended_worker import pretend
 
 from attn2trt.core.memory import child_bytes, children_take, environment, machine_bytes
 from attn2trt.core.worker import Worker
-from attn2trt.errors import Interrupted
+from attn2trt.errors import InputError, Interrupted
 
 LIMIT = 300 << 20
 TAKES = """
@@ -49,3 +49,9 @@ def test_the_machine_has_memory() -> None:
     assert machine_bytes() > 1 << 28
     assert child_bytes() == machine_bytes() * 3 // 4
     assert child_bytes(0.5) == 1 << 29
+
+
+@pytest.mark.parametrize("gib", [0.0, -1.0, float("nan"), float("inf"), 1e30])
+def test_a_limit_that_is_no_memory_is_refused(gib: float) -> None:
+    with pytest.raises(InputError, match=r"^received a memory limit of .* GiB; expected one above 0"):
+        child_bytes(gib)

@@ -221,6 +221,12 @@ def test_a_checkpoint_is_not_randomised_over(tmp_path):
     assert same(other, module.state_dict())
 
 
+def test_a_name_with_a_byte_of_zero_is_bad_input(tmp_path):
+    for read in (load, sha256):
+        with pytest.raises(InputError, match="with a byte of zero, which no path holds"):
+            read(tmp_path / "weights\0.pt")
+
+
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
 def test_a_fifo_and_a_device_are_refused_without_reading(tmp_path, name):
     os.mkfifo(tmp_path / name)

@@ -10,7 +10,7 @@ from torch import nn
 
 import attn2trt
 from attn2trt.cli.summary import bundle_lines
-from attn2trt.errors import InputError
+from attn2trt.errors import InputError, StorageError
 from attn2trt.workflows.export import export_bundle
 
 
@@ -116,6 +116,6 @@ def test_any_other_error_is_raised_at_once(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("no space left")
 
     monkeypatch.setattr("attn2trt.export.trace.exporter.trace", breaks)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(StorageError, match="no space left"):
         exported(Gate(), tmp_path)
     assert len(calls) == 1

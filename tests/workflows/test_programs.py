@@ -22,7 +22,7 @@ from manifest_edits import edit
 from served_bundle import plan
 
 from attn2trt.engines.environment import ask_driver
-from attn2trt.errors import CheckFailed, InputError
+from attn2trt.errors import CheckFailed, InputError, StorageError
 from attn2trt.export.deploy_files import AS_WRITTEN, PROGRAMS
 from attn2trt.workflows.programs import Programs, write_programs
 
@@ -105,7 +105,7 @@ def test_an_error_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         write_programs(tmp_path / "b", tmp_path / "deep/er/cpp")
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
