@@ -23,6 +23,8 @@ https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 
 - what follows that normalisation in the branch, an attention block: its last layer is scaled down until the block gives
   no more than it gets. An attention that undoes the small scale makes the network chaotic all the same: each block
   sharpens the softmaxes of the next;
+- a residual unit inside of what a residual block applies, which adds its last layer's output to what it gets: so scaled
+  that it adds a fifth of that. With full units in every block the network is chaotic whatever the branches count for;
 - in a deep network without such branches the shifts lie around 1, since each ReLU of a centred value multiplies a
   rounding error by 1.2 (Yang et al., ICLR 2019, https://arxiv.org/abs/1902.08129), which 30 layers make 200;
 - a weight of a module's own that starts at zero, the scale of a gate: as a normalisation's;
@@ -50,6 +52,7 @@ DEEP = 20  # normalisations, from which on a network without shortcuts is
 # How much larger an output may be at LOUD times the example, or where the example is all zeros.
 LOUD, GROWTH = 16.0, 1e5
 SHRINKS = 4
+ADDED = 0.2  # of what it gets, that a residual unit inside of a residual block adds: as much as a branch
 # How much larger it may be for ordinary inputs that its normalisations took no statistics of. Most networks make less
 # than 40 of it; those in which float32 loses its digits make 57 and more.
 UNSEEN = 50.0
@@ -124,6 +127,7 @@ def _calibrate_all(
     calibrated: dict[nn.Module, float] = {}
     handles = [handle for part in parts for handle in _calibrate(part, calibrated, generator)]
     scaled = [part for part in parts if _is_scaled(part)]
+    handles += _Units(scaled).hooks(model, branch_ends)
     handles += [handle for end in branch_ends for handle in _Tail(end, scaled).hooks(model)]
     try:
         return _largest(model(*inputs))
@@ -215,6 +219,44 @@ class _Tail:
                 parameter.mul_(_round(torch.tensor(1.0 / growth, dtype=torch.float64)))
             output = child.forward(*args)
         self._branch = output
+        return output
+
+
+class _Units:
+    """The residual units inside of what residual blocks apply, each shrunk by its last layer, of those ``scaled``."""
+
+    def __init__(self, scaled: Sequence[nn.Module]) -> None:
+        self._scaled = scaled
+        self._last: nn.Module | None = None
+        self._added: Any = None
+
+    def hooks(self, model: nn.Module, branch_ends: Collection[nn.Module]) -> Iterable[Any]:
+        """Register all of them; yields the handles."""
+        blocks = [part for part in model.modules() if hasattr(part, "has_skip") or {*part.children()} & {*branch_ends}]
+        children = dict.fromkeys(child for block in blocks for child in block.children())
+        inside = dict.fromkeys(part for child in children for part in child.modules() if part not in children)
+        units = [part for part in inside if any(True for _ in part.children())]
+        for layer in self._scaled if units else ():
+            yield layer.register_forward_hook(self._note)
+        for unit in units:
+            yield unit.register_forward_hook(self._shrink)
+
+    def _note(self, layer: nn.Module, _args: Any, output: Tensor) -> None:
+        self._last, self._added = layer, output
+
+    def _shrink(self, _unit: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        layer, added = self._last, self._added
+        if layer is None or not args or not all(isinstance(value, Tensor) for value in (args[0], output)):
+            return output
+        x = args[0]
+        if not x.shape == output.shape == added.shape or not torch.equal(output, x + added):
+            return output
+        growth = float((added.square().mean() / x.square().mean()).sqrt())
+        if growth > ADDED:
+            factor = _round(torch.tensor(ADDED / growth, dtype=torch.float64))
+            for parameter in layer.parameters(recurse=False):
+                parameter.mul_(factor)
+            output = x + added * factor
         return output
 
 

@@ -221,6 +221,42 @@ def test_what_is_kept_is_not_scaled_at_a_branchs_end():
     assert torch.equal(model.se[2].weight, before)
 
 
+class Unit(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.conv(self.norm(x).relu())
+
+
+class Trunk(nn.Module):
+    """A residual block whose branch has residual units of its own, before its last normalisation or behind it."""
+
+    def __init__(self, *, is_behind: bool) -> None:
+        super().__init__()
+        units = nn.Sequential(Unit(), Unit())
+        self.norm, self.is_behind = nn.BatchNorm2d(8), is_behind
+        self.first, self.last = (nn.Identity(), units) if is_behind else (units, nn.Identity())
+        self.units = [*units]
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.last(self.norm(self.first(x)))
+
+
+@pytest.mark.parametrize("is_behind", [True, False])
+def test_residual_units_inside_of_a_residual_block_add_a_fifth_of_what_they_get(is_behind):
+    model, example = Trunk(is_behind=is_behind), torch.randn(4, 8, 12, 12, generator=torch.Generator().manual_seed(0))
+    randomise(model, [example], seed=0)
+    added = []
+    for unit in model.units[: 1 if is_behind else 2]:  # behind an end the last one is scaled by what the units give
+        unit.register_forward_hook(lambda _unit, args, output: added.append((output - args[0]).std() / args[0].std()))
+    with torch.no_grad():
+        model(example)
+    assert all(0.1 < share < 0.3 for share in added)
+
+
 class Pooled(nn.Module):
     """Layers behind a global average, whose normalisations see one number for each row and channel."""
 
