@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..core.memory import is_shortage
 from ..core.tensor_spec import Axis, TensorSpec
-from ..errors import Attn2trtError, InputError, ModuleRefused, SizesRefused
+from ..errors import Attn2trtError, InputError, ModuleRefused, SizesRefused, one_line
 from .block_index import ALL_AXES
 from .raised import raised, remedy
 from .traceable import check_traceable
@@ -24,8 +24,8 @@ def check_module(module: nn.Module) -> None:
 
     if not isinstance(module, torch.nn.Module):
         raise InputError(
-            f"received {module!r:.80} of type {type(module).__name__}; expected a torch.nn.Module, or the text of a "
-            "TARGET; give one"
+            f"received {one_line(repr(module), 80)} of type {type(module).__name__}; expected a torch.nn.Module, or "
+            "the text of a TARGET; give one"
         )
     check_traceable(module)
     for kind, named_tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):

@@ -1,25 +1,42 @@
-"""Run a command's work with PyTorch's default device on the CPU, whatever a notebook has set."""
+"""Run a command's work with PyTorch's default device on the CPU, whatever a notebook has set, and in one thread."""
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
+_turn = threading.RLock()  # PyTorch traces with modes that all threads share
+
+
+def _new_turn() -> None:
+    global _turn  # noqa: PLW0603 - in a copy of the process, no thread is left that would give it back
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_turn)
+
 
 def on_cpu(verb: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Have ``verb`` make tensors on the CPU, as its copy of a module is there; PyTorch is not imported for that."""
+    """Have ``verb`` make tensors on the CPU, as its copy of a module is there; PyTorch is not imported for that.
+
+    Calls of several threads take turns.
+    """
 
     @functools.wraps(verb)
     def called(*arguments: Given.args, **keywords: Given.kwargs) -> Result:
-        torch = sys.modules.get("torch")
-        if torch is None or torch.get_default_device().type == "cpu":
-            return verb(*arguments, **keywords)
-        with torch.device("cpu"):
-            return verb(*arguments, **keywords)
+        with _turn:
+            torch = sys.modules.get("torch")
+            if torch is None or torch.get_default_device().type == "cpu":
+                return verb(*arguments, **keywords)
+            with torch.device("cpu"):
+                return verb(*arguments, **keywords)
 
     return called

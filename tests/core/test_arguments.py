@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import attn2trt
 from attn2trt.core.arguments import checked
@@ -135,3 +137,9 @@ def test_a_seed_that_no_generator_takes_is_one_line(seed: int) -> None:
     for make in (lambda: attn2trt.Weights(seed=seed), lambda: attn2trt.build("se", seed=seed)):
         with pytest.raises(InputError, match=rf"^received seed {seed}; expected a whole number from 0 to 2\^63 - 1"):
             make()
+
+
+def test_what_is_no_module_is_shown_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"^received OrderedDict\(.* of type OrderedDict; expected a torch") as caught:
+        attn2trt.deploy(nn.Linear(8, 8).state_dict(), torch.zeros(1, 8))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
