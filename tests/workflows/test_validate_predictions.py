@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import prediction_bundle
+import onnx
 import pytest
 import served_bundle
 import torch
@@ -127,7 +128,8 @@ def test_a_reference_that_gives_no_number_is_an_error(tmp_path: Path, images: Pa
 
 def test_a_graph_that_does_not_load_has_failed_and_the_others_are_compared(tmp_path: Path, images: Path) -> None:
     wrong = graph()
-    wrong.graph.node[1].op_type = "NoSuchOperator"
+    wrong.graph.node[1].op_type, wrong.graph.node[1].domain = "NoSuchOperator", "mine"
+    wrong.opset_import.append(onnx.helper.make_opsetid("mine", 1))
     found = validate_predictions(prediction_bundle.write(tmp_path / "mine", fp16=wrong), images, max_flips=0.5)
     assert found.outcomes == ["failed", "failed"]
     assert all("NoSuchOperator" in runtime.why for runtime in found.runtimes)
