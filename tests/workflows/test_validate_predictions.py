@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import prediction_bundle
 import onnx
+import prediction_bundle
 import pytest
 import served_bundle
 import torch
