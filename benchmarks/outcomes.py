@@ -32,6 +32,7 @@ from attn2trt.engines.tensorrt.flavours import FLAVOURS
 from attn2trt.errors import Attn2trtError
 from attn2trt.modules.copying import copy_module
 from attn2trt.modules.own_module import from_module
+from attn2trt.modules.seen_operators import uncompiled
 from attn2trt.validate.equal_scores import in_order_mode
 from attn2trt.validate.verdict import (
     AGAINST_FLOAT32,
@@ -243,7 +244,7 @@ def _eager(module: nn.Module, values: Sequence[Tensor], dtype: torch.dtype) -> l
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.no_grad(), _quiet(), in_order_mode():
+        with torch.no_grad(), _quiet(), uncompiled(), in_order_mode():
             torch.manual_seed(0)
             # a copy: some modules write into their input
             given = [value.to(dtype, copy=True) if value.is_floating_point() else value.clone() for value in values]

@@ -61,6 +61,7 @@ def _check_at(
     import torch
 
     from .copying import copy_module
+    from .seen_operators import uncompiled
 
     if not inputs:
         return
@@ -68,7 +69,7 @@ def _check_at(
     module = copy_module(module, shares_parameters=True)
     shapes = {spec.name: spec.resolve(sizes) for spec in inputs}
     advice = functools.partial(_advice_on_shared, inputs, axes)
-    with refused_sizes(type(module).__name__, shapes, advice), torch.no_grad():
+    with refused_sizes(type(module).__name__, shapes, advice), torch.no_grad(), uncompiled():
         module(*(_example(spec, shapes[spec.name]) for spec in inputs))
 
 

@@ -128,7 +128,8 @@ class _Redirection:
 
     def _changed(self, value: Any) -> Any:
         if isinstance(value, types.FunctionType):
-            return self._function(value)
+            compiled = getattr(value, "_torchdynamo_orig_callable", None)  # what torch.compile was given
+            return self._function(value) if compiled is None else self._redirected(compiled)
         if isinstance(value, types.MethodType):
             function, owner = self._redirected(value.__func__), self._redirected(value.__self__)
             same = function is value.__func__ and owner is value.__self__

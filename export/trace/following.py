@@ -16,6 +16,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from ...core.tensor_spec import TensorSpec
 from ...modules.copying import copy_module
+from ...modules.seen_operators import uncompiled
 from .guards import Guard
 from .size_questions import SizeQuestions
 
@@ -41,7 +42,8 @@ def followed(
     questions, is_whole = SizeQuestions(module, specs), False
     # as torch.export does: some kernels take no symbols without their counterpart in Python
     modes = enable_python_dispatcher(), mode
-    with contextlib.suppress(Exception), torch.no_grad(), questions.noted(*modes, keep_numbers=keep_numbers):
+    noted = questions.noted(*modes, keep_numbers=keep_numbers)
+    with contextlib.suppress(Exception), torch.no_grad(), uncompiled(), noted:
         module(*fakes)
         is_whole = True
     return questions.asked(sizes, lambda: run_copy(original, inputs)), is_whole
@@ -57,7 +59,7 @@ def runs(module: nn.Module, inputs: Sequence[torch.Tensor]) -> bool:
 
 def run_copy(module: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
     """Run a copy of ``module``, which may keep something of the run."""
-    with torch.no_grad():
+    with torch.no_grad(), uncompiled():
         copy_module(module, shares_parameters=True)(*inputs)
 
 

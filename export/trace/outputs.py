@@ -25,6 +25,7 @@ from torch.utils._pytree import (
 )
 
 from ...errors import InputError, ModuleRefused
+from ...modules.seen_operators import uncompiled
 from ...modules.target import Target
 from ...modules.user_line import return_line
 from .autocast import RefusedAutocast
@@ -38,7 +39,7 @@ def run_checked(target: Target, module: nn.Module, inputs: Sequence[torch.Tensor
 
     Whatever the module's own code raises is passed on.
     """
-    with torch.no_grad(), RefusedAutocast(target.name):
+    with torch.no_grad(), uncompiled(), RefusedAutocast(target.name):
         outputs = module(*inputs)
     leaves, _ = tree_flatten_with_path(outputs)
     found = [(leaf_name(path), leaf) for path, leaf in leaves if leaf is not None]

@@ -79,11 +79,6 @@ def _line_of(node: torch.fx.Node) -> str:
 def check_program(program: torch.export.ExportedProgram, target: Target) -> None:
     """Raise ModuleRefused for a call that torch.onnx has no form of and names another, or translates into another."""
     for node in program.graph.nodes:
-        if str(node.target) == "flex_attention":
-            raise ModuleRefused(
-                f"{target.name} calls flex_attention{at(_line_of(node))}, which has no ONNX form; use "
-                "F.scaled_dot_product_attention, with what its functions add and leave out as attn_mask"
-            )
         if node.target is torch.ops.aten.lstm.input:
             hidden, cell = (state.meta["val"].shape[-1] for state in node.args[1])
             if hidden != cell:

@@ -20,6 +20,7 @@ from ...errors import InputError, ModuleRefused
 from ...modules.checks import check_smallest
 from ...modules.copying import copy_module
 from ...modules.raised import raised, remedy
+from ...modules.seen_operators import uncompiled
 from ...modules.target import Target
 from .advice import advice_on
 from .following import followed, run_copy, runs
@@ -210,7 +211,7 @@ class _Agreement:
 def _agrees(target: Target, module: nn.Module, program: torch.export.ExportedProgram, sizes: Mapping[str, int]) -> bool:
     inputs = example_inputs(target, sizes)
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), uncompiled():
             expected = tree_leaves(module(*inputs))
             found = tree_leaves(_unguarded(program)(*inputs))
             for one, other in zip(found, expected, strict=True):

@@ -191,3 +191,33 @@ def test_parameters_are_shared_unless_they_are_of_another_type() -> None:
     assert net.weight.dtype == torch.float32
     assert wide.index is net.index
     assert isinstance(wide.own, Own)
+
+
+def refuse(*_: Any) -> Any:
+    """Stand for a compiler that must not be used."""
+    raise AssertionError("it was compiled")
+
+
+class Compiled(nn.Module):
+    """Holds one of its own functions, compiled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.call = torch.compile(self.scaled, backend=refuse)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        return self.weight * x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+
+def test_a_copy_computes_by_itself_what_torch_compile_was_given() -> None:
+    net = Compiled()
+    copied = copy_module(net)
+    with torch.no_grad():
+        copied.weight.zero_()
+    assert not copied(torch.ones(2)).any()
+    with pytest.raises(Exception, match="it was compiled"):
+        net(torch.ones(2))

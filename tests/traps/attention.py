@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import flex_attention
 
 from .trap import CHANNELS, SHAPE, trap
 
@@ -94,6 +95,24 @@ class MinusInfinityRows(nn.Module):
         tokens = x.unflatten(1, (2, -1)).flatten(3).transpose(2, 3)
         scores = torch.zeros_like(tokens[..., :1]).masked_fill(tokens.mean(-1, keepdim=True) < 0, float("-inf"))
         out = F.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=scores + tokens.mean(-1).unsqueeze(-2))
+        return out.transpose(2, 3).reshape(x.shape)
+
+
+@trap("flex_attention over positions: capped scores and a bias by a table, within a window of columns")
+class FlexibleWindow(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(2, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = x.shape[3]
+
+        def changed(score: Tensor, _batch: Tensor, head: Tensor, at: Tensor, to: Tensor) -> Tensor:
+            apart = (at % width - to % width).abs()
+            return torch.where(apart <= 4, 8 * torch.tanh(score / 8) + self.table[head, apart], -float("inf"))
+
+        tokens = x.unflatten(1, (2, -1)).flatten(3).transpose(2, 3)  # (b, 2, hw, c / 2)
+        out = flex_attention(tokens, tokens, tokens, score_mod=changed)
         return out.transpose(2, 3).reshape(x.shape)
 
 

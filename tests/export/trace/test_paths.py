@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 import sympy
 import torch
+from sized import exported
 from torch import Tensor, nn
 
 from attn2trt.core.tensor_spec import Axis
@@ -170,3 +172,19 @@ def test_a_branch_on_an_inner_size_of_one() -> None:
     target = from_module(Calling(of_one_row).eval(), torch.randn(2, 3, 20, 16), dynamic="height=17:20:31")
     with pytest.raises(ModuleRefused, match=re.escape("does not hold for height 24 at ") + r".*test_paths.py:\d+ "):
         tracing.export_program(target, target.build())
+
+
+def refuse(*_: object) -> object:
+    """Stand for a compiler that must not be used."""
+    raise AssertionError("it was compiled")
+
+
+class Compiled(nn.Module):
+    @torch.compile(backend=refuse)
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu() if x.shape[0] < 100 else x
+
+
+def test_what_torch_compile_was_given_is_traced_without_compiling_it(tmp_path: Path) -> None:
+    _, graph = exported(Compiled(), tmp_path, "batch=1:2:3", (2, 4))
+    assert graph.inputs[0].shape == ("batch", 4)
