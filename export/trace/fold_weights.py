@@ -33,7 +33,8 @@ def fold_weights(program: torch.export.ExportedProgram, *, distrusted_alone: boo
     if not distrusted_alone:  # the last ones alone: what they are computed from goes with them
         ends = [node for node in ends if any(user not in constants for user in node.users)]
     for node in ends:
-        put_constant(program, node, constants.value(node))
+        value = constants.value(node)
+        constants.add(put_constant(program, node, value), value)  # another end may be computed from it
     if ends:
         program.graph.eliminate_dead_code()
         program.graph_module.recompile()

@@ -42,6 +42,18 @@ class Rotation(nn.Module):
         return self.mix(x @ torch.matrix_exp(angles) @ torch.linalg.inv(torch.eye(4) + self.angles.abs()))
 
 
+class Both(nn.Module):
+    """A product with a computed weight, and with another that is computed from that one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.angles = nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        turned = torch.matrix_exp(self.angles)
+        return x @ turned + x @ torch.linalg.inv(turned + torch.eye(4))
+
+
 class Inverse(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         return torch.linalg.svd(weight)[0]
@@ -67,6 +79,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "orthogonal by reflections": lambda: parametrizations.orthogonal(nn.Linear(4, 4), orthogonal_map="householder"),
     "a parametrization of one's own": custom,
     "computed in forward": Rotation,
+    "one from another": Both,
     "two layers": lambda: nn.Sequential(*(parametrizations.orthogonal(nn.Linear(4, 4)) for _ in range(2))),
 }
 
