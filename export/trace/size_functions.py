@@ -13,8 +13,11 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 _SYMBOLIC = (torch.SymInt, torch.SymFloat)
+# Of a size as a float: the two whole numbers that it is the quotient of, noted where these are divided.
+_QUOTIENT = "_attn2trt_quotient"
 # Operators whose operands may be answers of comparisons, which count as 0 and 1.
 _COUNTING = ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__")
 
@@ -47,8 +50,18 @@ class _NumberKind(type):
         return hash(cls.original)
 
 
+def _whole(value: Any) -> Any:
+    """``int``: of a quotient of whole numbers, their division, which torch simplifies and a graph has without loss."""
+    dividend: Any
+    divisor: Any
+    dividend, divisor = getattr(value, _QUOTIENT, (-1, 1))
+    if statically_known_true(dividend >= 0) and statically_known_true(divisor > 0):
+        return dividend // divisor
+    return torch.sym_int(value)
+
+
 class _Int(metaclass=_NumberKind):
-    original, symbolic, convert = int, torch.SymInt, torch.sym_int
+    original, symbolic, convert = int, torch.SymInt, _whole
     __match_args__ = ("real",)  # ``case int(h)``
 
 
@@ -228,3 +241,22 @@ def comparisons_count() -> Iterator[None]:
             delattr(kind, "real")
         for kind, name, original in saved:
             setattr(kind, name, original)
+
+
+@contextmanager
+def quotients_are_noted() -> Iterator[None]:
+    """While active, ``int(n / 64.0)`` knows the whole numbers that it divides."""
+    original = torch.SymInt.__truediv__
+
+    def divide(size: torch.SymInt, divisor: Any) -> Any:
+        found = original(size, divisor)
+        whole = int(divisor) if isinstance(divisor, float) and divisor.is_integer() else divisor
+        if isinstance(found, torch.SymFloat) and isinstance(whole, (int, torch.SymInt)):
+            setattr(found, _QUOTIENT, (size, whole))
+        return found
+
+    setattr(torch.SymInt, "__truediv__", divide)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(torch.SymInt, "__truediv__", original)  # noqa: B010

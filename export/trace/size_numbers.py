@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from .size_functions import BUILTINS, VALUES, comparisons_count
+from .size_functions import BUILTINS, VALUES, comparisons_count, quotients_are_noted
 
 _FOREIGN = frozenset({"torch", "numpy", "attn2trt", "onnxscript", "sympy"}) | sys.stdlib_module_names
 # Attributes with functions that a module calls besides its forward.
@@ -38,6 +38,7 @@ def sizes_stay_numbers(module: nn.Module) -> Iterator[None]:
             stack.callback(_restore, namespace, changes, before)
             namespace.update(changes)
         stack.enter_context(comparisons_count())
+        stack.enter_context(quotients_are_noted())
         yield
 
 

@@ -49,6 +49,10 @@ COUNTS: tuple[Callable[[Tensor], int], ...] = (
     lambda x: max(x.shape[0], int(x.shape[1] * 1.5)) + min(x.shape),
     lambda x: int(np.prod(x.shape[-2:])) + int(np.ceil(x.shape[0] / 4)) + int(np.sqrt(x.shape[0])),
     lambda x: prod(x.shape) + math.prod([x.shape[0], 2]),
+    lambda x: 1 + int(x.shape[0] / 4.0) + int(x.shape[0] * 3 / x.shape[1]),
+    lambda x: (
+        30 + int((x.shape[0] - 9) / 4) + int((x.shape[1] - 20) / 3.0) + int(x.shape[0] / 2.5) + int(x.shape[1] / -2)
+    ),
 )
 
 
@@ -74,6 +78,24 @@ def test_a_batch_that_is_counted_by_len(tmp_path: Path) -> None:
     target, graph = exported(LearnedQueries(), tmp_path, "batch=1:2:4", (2, 6, 8))
     for batch in (1, 3, 4):
         check_right(target, graph, {"batch": batch})
+
+
+class Windows(nn.Module):
+    """Windows of a map and back, the batch counted as public code of window attention does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, channels, height, width = x.shape
+        parts = x.permute(0, 2, 3, 1).view(-1, height // 4, 4, width // 4, 4, channels).permute(0, 1, 3, 2, 4, 5)
+        windows = parts.reshape(-1, 16, channels).softmax(1)
+        batch = int(windows.shape[0] / (height * width / 4 / 4))
+        back = windows.view(batch, height // 4, width // 4, 4, 4, -1).permute(0, 1, 3, 2, 4, 5)
+        return back.reshape(batch, height, width, -1)
+
+
+def test_a_quotient_of_whole_numbers_is_divided_as_such(tmp_path: Path) -> None:
+    target, graph = exported(Windows(), tmp_path, "batch=1:2:4", (2, 3, 8, 12))
+    assert [str(size) for size in graph.outputs[0].shape] == ["batch", "8", "12", "3"]
+    check_right(target, graph, {"batch": 3})
 
 
 def test_a_branch_on_a_size_is_still_a_branch(tmp_path: Path) -> None:
@@ -107,7 +129,7 @@ def test_what_a_module_calls_is_found_wherever_it_is_held(tmp_path: Path) -> Non
 
 
 def test_sizes_behave_as_before_when_the_trace_has_ended(tmp_path: Path) -> None:
-    before = {name: getattr(torch.SymInt, name) for name in ("__add__", "__mul__")}
+    before = {name: getattr(torch.SymInt, name) for name in ("__add__", "__mul__", "__truediv__")}
     exported(Ones(COUNTS[5]), tmp_path, "dim0=2:6:14", (6, 5))
     assert {name: getattr(torch.SymInt, name) for name in before} == before
     assert (len, round, math.sqrt(4)) == (builtins.len, builtins.round, 2)
