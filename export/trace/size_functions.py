@@ -54,7 +54,7 @@ def _whole(value: Any) -> Any:
     """``int``: of a quotient of whole numbers, their division, which torch simplifies and a graph has without loss."""
     dividend: Any
     divisor: Any
-    dividend, divisor = getattr(value, _QUOTIENT, (-1, 1))
+    dividend, divisor = getattr(value, _QUOTIENT, (-1, 1))  # of another float, what is not divided
     if statically_known_true(dividend >= 0) and statically_known_true(divisor > 0):
         return dividend // divisor
     return torch.sym_int(value)
