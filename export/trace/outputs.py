@@ -46,7 +46,7 @@ def run_checked(target: Target, module: nn.Module, inputs: Sequence[torch.Tensor
     faults = [f"{name!r}, {fault}" for name, leaf in found if (fault := _fault(leaf))]
     if faults or not found:
         what = faults[0] if faults else "no tensor; return one or more from its forward"
-        with torch.no_grad():
+        with torch.no_grad(), uncompiled():  # what is compiled has no lines
             line = return_line(lambda: module(*inputs))
         raise ModuleRefused(f"{target.name}{f' at {line}' if line else ''} returns {what}")
 

@@ -21,6 +21,12 @@ from .calls import Arguments
 RANK = 4
 
 
+def of_each_head(query: Tensor, part: Tensor) -> Tensor:
+    """Return keys or values, (…, groups, places, features), once for each head of the queries in a group."""
+    heads = query.shape[-3] // part.shape[-3]
+    return part if heads == 1 else part.repeat_interleave(heads, -3)
+
+
 def _attention(call: Arguments) -> Tensor | None:
     query, key, value = (call[name] for name in ("query", "key", "value"))
     given: Tensor | None = call.get("attn_mask")
@@ -30,7 +36,7 @@ def _attention(call: Arguments) -> Tensor | None:
     if call.get("dropout_p") or is_translated:
         return None
     if call.get("enable_gqa"):
-        key, value = (part.repeat_interleave(query.shape[-3] // part.shape[-3], -3) for part in (key, value))
+        key, value = of_each_head(query, key), of_each_head(query, value)
     # Half of the scale on either side, as PyTorch's own: neither factor of the product then overflows before it.
     half = query.shape[-1] ** -0.25 if scale is None else math.sqrt(-scale if is_negative else scale)
     scores: Tensor = (query * (-half if is_negative else half)) @ (key * half).transpose(-2, -1)

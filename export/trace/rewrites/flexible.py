@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from .attention import of_each_head
 from .calls import Arguments, arange
 
 Function = Callable[..., Tensor]
@@ -33,9 +34,7 @@ class _IndexByTensors(TorchFunctionMode):
 
 def _attention(call: Arguments) -> tuple[Tensor, Tensor, Tensor]:
     query, key, value = (call[name] for name in ("query", "key", "value"))
-    per_group = query.shape[1] // key.shape[1]
-    if per_group != 1:
-        key, value = (part.repeat_interleave(per_group, 1) for part in (key, value))
+    key, value = of_each_head(query, key), of_each_head(query, value)
     scores = query @ key.transpose(-2, -1) * call["scale"]
     allows = call["block_mask"][-1]
     with _IndexByTensors():
