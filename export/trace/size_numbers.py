@@ -20,6 +20,7 @@ from torch import nn
 from .size_functions import BUILTINS, VALUES, comparisons_count, quotients_are_noted
 
 _FOREIGN = frozenset({"torch", "numpy", "attn2trt", "onnxscript", "sympy"}) | sys.stdlib_module_names
+CachedFunction: Any = type(functools.lru_cache(len))
 # Attributes with functions that a module calls besides its forward.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -93,11 +94,16 @@ def _is_own(module: ModuleType, package: str) -> bool:
     return _package(vars(module)) == package or (bool(file) and "site-packages" not in file)
 
 
+def is_foreign(kind: type) -> bool:
+    """Return True if a class is of a package whose code is no user's."""
+    return str(kind.__module__).partition(".")[0] in _FOREIGN
+
+
 def functions(value: Any) -> list[FunctionType]:
-    """The Python functions that a function, method, partial or class stands for."""
+    """The Python functions that a function, cached function, method, partial or class stands for."""
     found: list[FunctionType] = []
     if isinstance(value, type):
-        held: Iterable[Any] = () if str(value.__module__).partition(".")[0] in _FOREIGN else vars(value).values()
+        held: Iterable[Any] = () if is_foreign(value) else vars(value).values()
         return [inner for item in held if not isinstance(item, type) for inner in functions(item)]
     while value is not None and not isinstance(value, nn.Module):
         if isinstance(value, FunctionType):
@@ -109,7 +115,7 @@ def functions(value: Any) -> list[FunctionType]:
         elif isinstance(value, (functools.partial, functools.cached_property)):
             value = value.func
         else:
-            value = getattr(value, "__wrapped__", None) if isinstance(value, FunctionType) else None
+            value = getattr(value, "__wrapped__", None) if isinstance(value, (FunctionType, CachedFunction)) else None
     return found
 
 

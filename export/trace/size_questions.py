@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from ...core.tensor_spec import TensorSpec
+from .cached_functions import caches_take_sizes
 from .caught_errors import CaughtErrors
 from .guards import Guard, TraceGuards
 from .known_values import KnownValues
@@ -44,6 +45,7 @@ class SizeQuestions:
             stack.enter_context(self._texts)
             stack.enter_context(SizeIndependentCalls())
             stack.enter_context(KnownValues(self._module))
+            stack.enter_context(caches_take_sizes(self._module))
             if keep_numbers:
                 stack.enter_context(sizes_stay_numbers(self._module))
             for mode in modes:

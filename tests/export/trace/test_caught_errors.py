@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -39,17 +38,6 @@ def of_a_table(x: Tensor) -> Tensor:
         return x * 1.0
 
 
-@functools.lru_cache
-def factor(size: int) -> float:
-    return 2.0 if size == 14 else 1.0
-
-
-def of_a_cache(x: Tensor) -> Tensor:
-    with contextlib.suppress(TypeError):
-        return x * factor(x.shape[2])
-    return x * 1.0
-
-
 def of_an_array(x: Tensor) -> Tensor:
     try:
         size = x.numpy().shape[2]
@@ -58,7 +46,7 @@ def of_an_array(x: Tensor) -> Tensor:
     return x * 2 if size == 14 else x * 1.0
 
 
-@pytest.mark.parametrize("function", [of_a_table, of_a_cache, of_an_array])
+@pytest.mark.parametrize("function", [of_a_table, of_an_array])
 def test_what_hides_behind_an_error_of_the_trace_is_refused(function: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(ModuleRefused, match=r"an error that tracing alone raises at .*caught_errors.py:.* by `if`"):
         axes_of(function, "batch=1:2:4,height=8:12:40")
