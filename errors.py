@@ -5,6 +5,7 @@ What others raise is put into one line here, too.
 
 from __future__ import annotations
 
+import copyreg
 import errno
 import os
 
@@ -16,6 +17,10 @@ class Attn2trtError(Exception):
     """Base of all errors below. The message is one line: what was received, what was expected, what to do next."""
 
     exit_code = 2
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Have a process pool hand it on with what it holds: the default calls a class by its message alone."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InputError(Attn2trtError):

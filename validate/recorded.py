@@ -205,20 +205,26 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
     ):
         if not value.ndim:
             raise ValueError(f"{name} of case {case.name} is a scalar, and has no rows")
-    _check_shapes(reference, case.name)
+    _check_forms(reference, case.name)
     return case, reference
 
 
-def _check_shapes(reference: Reference, case: str) -> None:
-    """Raise ValueError for an output whose float32, or whose floors, are those of another shape."""
+def _check_forms(reference: Reference, case: str) -> None:
+    """Raise ValueError for an output whose float32, or whose floors, are those of another shape or type."""
     for name, truth in reference.outputs64.items():
         if (found := reference.outputs32[name].shape) != truth.shape:
             raise ValueError(f"{name} of case {case} is {found} in float32, {truth.shape} in float64")
-        slices = (sum(truth.shape[1:]),)
         for floor in (reference.floors[name], *(floors[name] for floors in reference.lower.values() if name in floors)):
-            mask = floor.unsettled
-            if floor.channel.shape not in ((0,), slices) or (mask is not None and mask.shape != truth.shape):
-                raise ValueError(f"the floor of {name} in case {case} is of another shape than {truth.shape}")
+            if not _is_floor_of(truth, floor):
+                raise ValueError(f"the floor of {name} in case {case} is of another shape or type than {truth.shape}")
+
+
+def _is_floor_of(truth: Array, floor: Floor) -> bool:
+    """Return True if it has a number for each slice, or none for whole numbers, and a mark for each element."""
+    slices = {(sum(truth.shape[1:]),), *([] if truth.dtype.kind == "f" else [(0,)])}
+    mask = floor.unsettled
+    is_marked = mask is None or (mask.shape == truth.shape and mask.dtype.kind == "b")
+    return floor.channel.shape in slices and floor.channel.dtype.kind == "f" and is_marked
 
 
 def _load_lower(file: Any, entry: Mapping[str, Any]) -> dict[str, dict[str, Floor]]:

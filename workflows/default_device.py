@@ -1,4 +1,5 @@
-"""Run a command's work with PyTorch's default device on the CPU, whatever a notebook has set, and in one thread."""
+"""Run a command's work with PyTorch's default device on the CPU and outside of inference mode, whatever a notebook has
+set, and in one thread."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
@@ -27,16 +29,17 @@ if hasattr(os, "register_at_fork"):
 def on_cpu(verb: Callable[Given, Result]) -> Callable[Given, Result]:
     """Have ``verb`` make tensors on the CPU, as its copy of a module is there; PyTorch is not imported for that.
 
-    Calls of several threads take turns.
+    They are no inference tensors, which cannot be traced. Calls of several threads take turns.
     """
 
     @functools.wraps(verb)
     def called(*arguments: Given.args, **keywords: Given.kwargs) -> Result:
-        with _turn:
+        with _turn, ExitStack() as stack:
             torch = sys.modules.get("torch")
-            if torch is None or torch.get_default_device().type == "cpu":
-                return verb(*arguments, **keywords)
-            with torch.device("cpu"):
-                return verb(*arguments, **keywords)
+            if torch is not None and torch.get_default_device().type != "cpu":
+                stack.enter_context(torch.device("cpu"))
+            if torch is not None and torch.is_inference_mode_enabled():
+                stack.enter_context(torch.inference_mode(False))
+            return verb(*arguments, **keywords)
 
     return called

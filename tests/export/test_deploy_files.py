@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import served_bundle
-from manifest_edits import edit
+from manifest_edits import edit, list_as_it_is
 from served_bundle import plan
 
 from attn2trt.core.bundle import Bundle
@@ -277,6 +277,32 @@ def test_what_does_not_run_is_one_line(tmp_path: Path, machine: Machine) -> None
         machine.run(bundle)
     (bundle.path / "bundle.json").write_text("{}")
     with pytest.raises(SystemExit, match="is no bundle with a recorded case"):
+        machine.run(bundle)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "[" * 100_000, '{"sha256": "0", "cases": [{}]}', "\x00"])
+def test_what_is_no_manifest_is_one_line(text: str, tmp_path: Path, machine: Machine) -> None:
+    bundle = served_bundle.write(tmp_path / "b")
+    (bundle.path / "bundle.json").write_text(text)
+    with pytest.raises(SystemExit, match=r"(is no bundle with a recorded case: .|was changed since it was written)"):
+        machine.run(bundle)
+
+
+def test_a_manifest_that_was_edited_judges_nothing(tmp_path: Path, machine: Machine) -> None:
+    """A limit in it is what an output is held to."""
+    bundle = served_bundle.write(tmp_path / "b", factor=2.01)
+    file = bundle.path / "bundle.json"
+    file.write_text(re.sub(r'"most": "[^"]*"', '"most": "inf"', file.read_text()))
+    with pytest.raises(SystemExit, match=r"b/bundle.json was changed since it was written: nothing is loaded"):
+        machine.run(bundle)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"reference"])
+def test_cases_that_are_none_are_one_line(content: bytes, tmp_path: Path, machine: Machine) -> None:
+    bundle = served_bundle.write(tmp_path / "b")
+    (bundle.path / "reference.safetensors").write_bytes(content)
+    list_as_it_is(bundle.path, "reference.safetensors")
+    with pytest.raises(SystemExit, match=r"^reference.safetensors (does not hold the case|is not the file) of the man"):
         machine.run(bundle)
 
 

@@ -104,7 +104,10 @@ def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
         ("float32/y", np.zeros(8, np.float32)),
         ("floor/y", np.array(0.1)),
         ("floor/y", np.zeros(3)),
+        ("floor/y", np.zeros(0)),
+        ("floor/y", np.zeros(4, bool)),
         ("unsettled/best", np.zeros(3, bool)),
+        ("unsettled/best", np.zeros(2)),
     ):
         save_file({**arrays, f"case_0/{name}": other}, path)
         with pytest.raises(InputError, match=rf"{name.rpartition('/')[2]} (of|in) case a is .*; run attn2trt verify"):

@@ -34,6 +34,12 @@ def test_another_default_device_holds_around_a_verb_and_not_inside() -> None:
     assert (verb(), torch.rand(1).device.type) == ("cpu", "meta")
 
 
+def test_an_inference_mode_holds_around_a_verb_and_not_inside() -> None:
+    verb = on_cpu(lambda: torch.rand(1).is_inference())
+    with torch.inference_mode():
+        assert (verb(), torch.rand(1).is_inference()) == (False, True)
+
+
 @pytest.mark.parametrize("verb", [*VERBS, attn2trt.cost, attn2trt.benchmark], ids=lambda verb: verb.__name__)
 def test_every_verb_that_runs_a_module_does_so(verb: object, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
