@@ -184,7 +184,11 @@ def with_too_few_weights(model: onnx.ModelProto) -> None:
     model.graph.initializer[0].dims.append(2)
 
 
-@pytest.mark.parametrize("change", [with_a_cycle, without_an_opset, with_too_few_weights])
+def with_a_weight_for_an_output(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = model.graph.initializer[0].name
+
+
+@pytest.mark.parametrize("change", [with_a_cycle, without_an_opset, with_too_few_weights, with_a_weight_for_an_output])
 def test_a_listed_graph_that_onnx_does_not_take_is_a_finding(
     bundle: Bundle, change: Callable[[onnx.ModelProto], None]
 ) -> None:
