@@ -7,7 +7,7 @@ leaves two outputs that are one tensor with a name of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -20,6 +20,7 @@ from torch.utils._pytree import (
     MappingKey,
     SequenceKey,
     TreeSpec,
+    tree_flatten,
     tree_flatten_with_path,
     tree_unflatten,
 )
@@ -41,7 +42,7 @@ def run_checked(target: Target, module: nn.Module, inputs: Sequence[torch.Tensor
     """
     with torch.no_grad(), uncompiled(), RefusedAutocast(target.name):
         outputs = module(*inputs)
-    leaves, _ = tree_flatten_with_path(outputs)
+    leaves = _leaves(outputs)
     found = [(leaf_name(path), leaf) for path, leaf in leaves if leaf is not None]
     faults = [f"{name!r}, {fault}" for name, leaf in found if (fault := _fault(leaf))]
     if faults or not found:
@@ -68,8 +69,30 @@ def _fault(leaf: Any) -> str:
 
 def names_of(outputs: Any) -> list[str]:
     """Return the names of the tensors that a module returned, in their order."""
-    leaves, _ = tree_flatten_with_path(outputs)
+    leaves = _leaves(outputs)
     return [leaf_name(path) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def _leaves(outputs: Any) -> list[tuple[KeyPath, Any]]:
+    """Return each leaf of what a module returned, with the keys that lead to it.
+
+    A library may say how its own type is taken apart and not by which keys, as diffusers does: those of a mapping are
+    taken, else positions.
+    """
+
+    def is_inside(value: Any) -> bool:
+        return value is not outputs
+
+    try:
+        inner = tree_flatten_with_path(outputs, is_leaf=is_inside)[0]
+    except ValueError:
+        values, _ = tree_flatten(outputs, is_leaf=is_inside)
+        names = isinstance(outputs, Mapping)
+        keys: Iterable[Any] = map(MappingKey, outputs) if names else map(SequenceKey, range(len(values)))
+        inner = [((key,), value) for key, value in zip(keys, values, strict=True)]
+    if all(value is outputs for _, value in inner):
+        return inner
+    return [((*path, *rest), leaf) for path, value in inner for rest, leaf in _leaves(value)]
 
 
 def leaf_name(path: KeyPath) -> str:
@@ -118,7 +141,7 @@ def distinct(names: Iterable[str], taken: Iterable[str]) -> tuple[str, ...]:
 
 def _tensor_paths(program: torch.export.ExportedProgram) -> list[KeyPath]:
     spec: TreeSpec = program.call_spec.out_spec
-    leaves, _ = tree_flatten_with_path(tree_unflatten(list(range(spec.num_leaves)), spec))
+    leaves = _leaves(tree_unflatten(list(range(spec.num_leaves)), spec))
     user = [output.arg for output in program.graph_signature.output_specs if output.kind is OutputKind.USER_OUTPUT]
     return [
         path

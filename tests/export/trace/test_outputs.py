@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import register_pytree_node, tree_leaves
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.errors import ModuleRefused
@@ -25,6 +26,21 @@ from attn2trt.modules.own_module import from_module
 class Detections(NamedTuple):
     boxes: Tensor
     scores: Tensor
+
+
+class Fields(OrderedDict[str, Any]):
+    """As diffusers' outputs: PyTorch knows how it is taken apart, and not by which keys."""
+
+
+class Pair:
+    def __init__(self, first: Any, second: Any) -> None:
+        self.held = first, second
+
+
+register_pytree_node(
+    Fields, lambda out: ([*out.values()], [*out]), lambda held, keys: Fields(zip(keys, held, strict=True))
+)
+register_pytree_node(Pair, lambda out: (list(out.held), None), lambda held, _: Pair(*held))
 
 
 class Returns(nn.Module):
@@ -54,6 +70,8 @@ STRUCTURES: dict[str, tuple[Callable[[Tensor, Tensor, Any], Any], list[str]]] = 
     ),
     "dict in a tuple": (lambda x, y, m: (y, {"boxes": y * 2}), ["output_0", "output_1_boxes"]),
     "a key that is the input's name": (lambda x, y, m: {"x": x, "y": y}, ["x_output", "y"]),
+    "a library's own mapping": (lambda x, y, m: Fields(maps=(y, y * 2), x=x), ["maps_0", "maps_1", "x_output"]),
+    "a library's own type": (lambda x, y, m: {"pair": Pair(y, {"x": x})}, ["pair_0", "pair_1_x"]),
     "numbers as keys": (lambda x, y, m: {8: y, 16: y * 2}, ["output_8", "output_16"]),
     "keys with spaces": (lambda x, y, m: {"box, score": y, "a b": x}, ["box_score", "a_b"]),
     "a weight and a constant": (
