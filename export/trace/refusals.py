@@ -45,6 +45,8 @@ def no_form(target: Target, error: BaseException) -> ModuleRefused:
         )
     operator = ".".join(str(node.target).split(".")[:2])  # with its library, as torchvision's roi_pool
     instead = next((text for name, text in INSTEAD.items() if operator.removeprefix("aten.").startswith(name)), "")
+    if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        instead = "it draws random numbers: draw none by `if self.training`, or take them as an input"
     advice = instead or "write it with other operators, or compute it before or after the graph"
     return ModuleRefused(
         f"{target.name} has no ONNX form: torch.onnx cannot translate {operator}{at(_line_of(node))}; {advice}"

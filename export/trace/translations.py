@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from onnxscript import opset18
 
-from . import between_pixels, nearest
+from . import between_pixels, diagonals, nearest
 from .rewrites import quantisers
 
 op: Any = opset18  # whose annotations know no Python numbers
@@ -98,6 +98,10 @@ def _copysign(x: Any, y: Any) -> Any:
     return op.Where(is_negative, op.Neg(op.Abs(x)), op.Abs(x))
 
 
+def _copysign_of_number(x: Any, y: float) -> Any:
+    return op.Neg(op.Abs(x)) if math.copysign(1.0, y) < 0 else op.Abs(x)
+
+
 def _fmin(x: Any, y: Any) -> Any:
     return op.Where(op.IsNaN(x), y, op.Where(op.IsNaN(y), x, op.Min(x, y)))
 
@@ -112,6 +116,7 @@ TRANSLATIONS: dict[Any, Any] = {
     **quantisers.TRANSLATIONS,
     **nearest.TRANSLATIONS,
     **between_pixels.TRANSLATIONS,
+    **diagonals.TRANSLATIONS,
     **dict.fromkeys((_ATEN.expm1.default, _ATEN.special_expm1.default), _expm1),
     **dict.fromkeys((_ATEN.log1p.default, _ATEN.special_log1p.default), _log1p),
     _ATEN.log_sigmoid.default: _log_sigmoid,
@@ -121,6 +126,7 @@ TRANSLATIONS: dict[Any, Any] = {
     _ATEN.special_log_ndtr.default: _log_ndtr,
     _ATEN.hypot.default: _hypot,
     _ATEN.copysign.Tensor: _copysign,
+    _ATEN.copysign.Scalar: _copysign_of_number,
     _ATEN.logaddexp.default: _logaddexp,
     _ATEN.fmin.default: _fmin,
     _ATEN.fmax.default: _fmax,

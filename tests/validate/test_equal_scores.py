@@ -44,9 +44,26 @@ def test_a_ranking_has_equal_scores_in_their_order(x: Tensor, dim: int, largest:
     assert best.values.dtype == x.dtype
 
 
+@pytest.mark.parametrize("x", [FLAT, STEPS, torch.tensor([[1.0, torch.nan, 0.0]])])
+@pytest.mark.parametrize("dim", [0, -1])
+@pytest.mark.parametrize("keepdim", [True, False])
+def test_so_has_one_place_of_the_order(x: Tensor, dim: int, keepdim: bool) -> None:
+    """PyTorch's values, and the first place that is left of equal ones; among NaN PyTorch's own place."""
+    middle = (x.shape[dim] - 1) // 2
+    with in_order_mode():
+        found = x.median(dim, keepdim), x.kthvalue(middle + 1, dim, keepdim)
+    for one, own in zip(found, (x.median(dim, keepdim), x.kthvalue(middle + 1, dim, keepdim)), strict=True):
+        assert torch.equal(one.values.nan_to_num(9), own.values.nan_to_num(9))
+        assert type(one) is type(own)
+    if not x.isnan().any():
+        expected = x.argsort(dim=dim, stable=True).narrow(dim, middle, 1)
+        assert all(torch.equal(one.indices, expected if keepdim else expected.squeeze(dim)) for one in found)
+
+
 def test_a_scalar_and_what_ranks_nothing_are_left_alone() -> None:
     with in_order_mode():
-        assert torch.tensor(3.0).topk(1).values == 3
+        assert torch.tensor(3.0).topk(1).values == torch.tensor(3.0).kthvalue(1).values == 3
+        assert torch.tensor(3.0).median(0).values == 3
         assert torch.equal(STEPS + 1, STEPS + torch.ones(()))
 
 

@@ -34,13 +34,19 @@ def _steps(x: Tensor, dim: int) -> list[int] | None:
 def _doubled(value: float, join: Callable[[Tensor, Tensor], Tensor], call: Arguments) -> Tensor | None:
     """Join all numbers up to each; ``value`` changes nothing."""
     x: Tensor = call["input"]
-    if not x.dim() or not x.is_floating_point() or call.get("dtype") is not None:
+    if not x.dim() or x.is_complex():
         return None
     dim = call["dim"] % x.dim()
     steps = _steps(x, dim)
     for step in steps or ():
         x = join(x, _before(x, step, dim, value))
     return None if steps is None else x
+
+
+def _product(call: Arguments) -> Tensor | None:
+    x: Tensor = call["input"]
+    of_kind = x.dtype if x.is_floating_point() or x.is_complex() else torch.int64
+    return _doubled(1.0, torch.mul, {**call, "input": x.to(call.get("dtype") or of_kind)})
 
 
 def _extreme(kind: Any, is_later: Any, value: float, call: Arguments) -> Any:
@@ -61,15 +67,14 @@ _NAMES = ("input", "dim")
 _TYPED = ("input", "dim", "dtype")
 _LARGEST = partial(_extreme, torch.cummax, torch.ge, float("-inf"))
 _SMALLEST = partial(_extreme, torch.cummin, torch.le, float("inf"))
-_PRODUCT = partial(_doubled, 1.0, torch.mul)
 _LOG_SUM = partial(_doubled, float("-inf"), torch.logaddexp)
 REWRITES: dict[Any, Any] = {
     torch.cummax: (_NAMES, _LARGEST),
     Tensor.cummax: (_NAMES, _LARGEST),
     torch.cummin: (_NAMES, _SMALLEST),
     Tensor.cummin: (_NAMES, _SMALLEST),
-    torch.cumprod: (_TYPED, _PRODUCT),
-    Tensor.cumprod: (_TYPED, _PRODUCT),
+    torch.cumprod: (_TYPED, _product),
+    Tensor.cumprod: (_TYPED, _product),
     torch.logcumsumexp: (_NAMES, _LOG_SUM),
     Tensor.logcumsumexp: (_NAMES, _LOG_SUM),
 }

@@ -24,6 +24,7 @@ FUNCTIONS = (
     torch.special.log_ndtr,
     lambda x: torch.logaddexp(x, x.flip(1)),
     lambda x: torch.copysign(x, -x.flip(1)),
+    lambda x: torch.copysign(x, -2) + x.copysign(0.5),
     lambda x: torch.fmin(x / x.relu(), x.flip(1)),
     lambda x: torch.fmax(x.flip(1), x / x.relu()),
 )
