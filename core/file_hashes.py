@@ -130,7 +130,9 @@ def _wrong_in_graph(bundle: Bundle, name: str) -> list[str]:
         onnx.shape_inference.infer_shapes(model)
     except Exception as error:  # the checker raises several unrelated types
         return [f"no graph that ONNX's checker takes: {one_line(error)}"]
-    return []
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    unknown = {value.type.tensor_type.elem_type for value in values} - {*onnx.TensorProto.DataType.values()}
+    return [f"no graph that ONNX's checker takes: it has no element type {kind}" for kind in sorted(unknown)]
 
 
 def tensors(message: Any) -> Iterator[onnx.TensorProto]:

@@ -73,7 +73,8 @@ def _read(source: Path, option: str, kind: str) -> Mapping[str, Array]:
     try:
         if source.suffix == ".npz":
             with np.load(source, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+                read = {name: file[name] for name in file.files}
+                return {name: value for name, value in read.items() if isinstance(value, np.ndarray)}  # no other files
         if source.suffix == ".safetensors":
             from safetensors.numpy import load_file
 
@@ -95,9 +96,10 @@ def _check(source: Path, spec: TensorSpec, arrays: Mapping[str, Array], shape: t
         raise InputError(f"received arrays {there} in '{source}'; expected {spec.name} ({wanted}) among them; add it")
     found = arrays[spec.name]
     if not shape or found.ndim != len(shape) or found.shape[1:] != shape[1:] or not len(found):
+        received = "x".join(map(str, found.shape)) or "()"
         raise InputError(
-            f"received {spec.name} of shape {'x'.join(map(str, found.shape))} in '{source}'; expected {wanted}, the "
-            "optimum of every dynamic axis"
+            f"received {spec.name} of shape {received} in '{source}'; expected {wanted}, the optimum of every "
+            "dynamic axis"
         )
     if str(found.dtype) != spec.dtype:
         raise InputError(f"received {spec.name} as {found.dtype} in '{source}'; expected {wanted}")

@@ -188,7 +188,13 @@ def with_a_weight_for_an_output(model: onnx.ModelProto) -> None:
     model.graph.output[0].name = model.graph.initializer[0].name
 
 
-@pytest.mark.parametrize("change", [with_a_cycle, without_an_opset, with_too_few_weights, with_a_weight_for_an_output])
+def with_no_such_type(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.elem_type = 99
+
+
+@pytest.mark.parametrize(
+    "change", [with_a_cycle, without_an_opset, with_too_few_weights, with_a_weight_for_an_output, with_no_such_type]
+)
 def test_a_listed_graph_that_onnx_does_not_take_is_a_finding(
     bundle: Bundle, change: Callable[[onnx.ModelProto], None]
 ) -> None:

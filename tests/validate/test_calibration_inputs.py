@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,10 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "pickled.npz", image=np.array([{}], object))
     with pytest.raises(InputError, match=r"cannot read the calibration tensors .*allow_pickle"):
         found(tmp_path / "pickled.npz")
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("image.npy", "no array")
+    with pytest.raises(InputError, match=r"received arrays none in .*text.npz'; expected image"):
+        found(tmp_path / "text.npz")
     (tmp_path / "list.txt").write_text("a.png")
     with pytest.raises(
         InputError, match=r"received --calibrate .*list.txt'; expected a folder of photographs, or a file"
