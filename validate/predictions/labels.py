@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -117,22 +117,27 @@ def _folders(metric: Metric, names: Sequence[str], *, is_asked: bool) -> Labels 
 
 def _listed(path: Path, metric: Classes, names: Sequence[str]) -> Labels:
     """Read a class for each image from a file: JSON of {path: class}, or lines of path and class."""
-    pairs = _pairs(path)
+    pairs = _pairs(path, names)
+    known: dict[str, int] = {}
     for where, name, label in pairs:
         if not 0 <= label < metric.count:
             raise InputError(
                 f"received --labels {path}, {where}: class {label} for {name}; expected 0 to {metric.count - 1}, the "
                 f"classes of {metric.output}"
             )
-    known = {name: label for _, name, label in pairs}
+        if known.setdefault(name, label) != label:
+            raise InputError(
+                f"received --labels {path}, {where}: class {label} for {name}, which has {known[name]} before; "
+                "expected one class for each image; correct it"
+            )
     labelled = {name: known[name] for name in names if name in known}
     strangers = [name for name in known if name not in labelled]
     note = f"{len(strangers)} labels are of no image here, as {strangers[0]}" if strangers else ""
     return Labels(path.name, lambda name, _: labelled.get(name), len(labelled), note)
 
 
-def _pairs(path: Path) -> list[tuple[str, str, int]]:
-    """Return (place in the file, path of the image, class) for each label of a file."""
+def _pairs(path: Path, images: Collection[str]) -> list[tuple[str, str, int]]:
+    """Return (place in the file, path of the image, class) for each label of a file; a heading names no image."""
     expected = "expected lines of PATH CLASS, separated by a comma, a tab or spaces, or JSON as {PATH: CLASS}"
     if path.suffix == ".json":
         document = _json(path)
@@ -145,11 +150,12 @@ def _pairs(path: Path) -> list[tuple[str, str, int]]:
         if not text or text.startswith("#"):
             continue
         name, label = _split(text)
+        image = PurePosixPath(name).as_posix()
         if not label.isdecimal():
-            if number == 1:  # a heading
+            if number == 1 and not {image, text} & {*images}:
                 continue
             raise InputError(f"received --labels {path}, line {number}: {text[:80]!r}; {expected}")
-        found.append((f"line {number}", PurePosixPath(name).as_posix(), int(label)))
+        found.append((f"line {number}", image, int(label)))
     return found
 
 

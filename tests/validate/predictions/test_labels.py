@@ -81,3 +81,19 @@ def test_labels_of_another_kind_are_one_line(masks: Path, tmp_path: Path) -> Non
     ):
         with pytest.raises(InputError, match=message):
             find_labels(given, metric, ["a/0.jpg"], HOW, SIZE)
+
+
+def test_a_heading_is_left_out_and_the_line_of_an_image_is_not(tmp_path: Path) -> None:
+    file, metric = tmp_path / "classes.csv", Classes("y", 3)
+    file.write_text("path,class\na.png,1\na.png,1\n")
+    labels = find_labels(file, metric, ["a.png"], None, SIZE)
+    assert labels is not None
+    assert (labels.count, labels.of("a.png", None)) == (1, 1)
+    for text, message in (
+        ("a.png,-1\nb.png,1\n", r"line 1: 'a.png,-1'; expected lines of PATH CLASS"),
+        ("a.png\nb.png,1\n", r"line 1: 'a.png'; expected lines of PATH CLASS"),
+        ("a.png,1\n./a.png,2\n", r"line 2: class 2 for a.png, which has 1 before; expected one class for each image"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=message):
+            find_labels(file, metric, ["a.png", "b.png"], None, SIZE)
