@@ -44,7 +44,7 @@ def check_module(module: nn.Module) -> None:
 def check_runs(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
     """Run the module at the traced sizes with the smallest batch; SizesRefused if it raises."""
     sizes = {name: axis.min if name == "batch" else axis.opt for name, axis in axes.items()}
-    _check_at(sizes, module, inputs, axes)
+    check_at(sizes, module, inputs, axes)
 
 
 def check_smallest(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
@@ -52,12 +52,17 @@ def check_smallest(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mappin
 
     Do this when the trace has narrowed the ranges: a module of windows takes none but their multiples.
     """
-    _check_at({name: axis.min for name, axis in axes.items()}, module, inputs, axes)
+    check_at({name: axis.min for name, axis in axes.items()}, module, inputs, axes)
 
 
-def _check_at(
-    sizes: Mapping[str, int], module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]
+def check_at(
+    sizes: Mapping[str, int],
+    module: nn.Module,
+    inputs: Sequence[TensorSpec],
+    axes: Mapping[str, Axis],
+    advice: str = "",
 ) -> None:
+    """Run the module at ``sizes``; SizesRefused, with ``advice`` before what else could be changed, if it raises."""
     import torch
 
     from .copying import copy_module
@@ -68,8 +73,8 @@ def _check_at(
     # a copy, since a forward pass may leave something behind
     module = copy_module(module, shares_parameters=True)
     shapes = {spec.name: spec.resolve(sizes) for spec in inputs}
-    advice = functools.partial(_advice_on_shared, inputs, axes)
-    with refused_sizes(type(module).__name__, shapes, advice), torch.no_grad(), uncompiled():
+    first = functools.partial(_advice_on_shared, inputs, axes)
+    with refused_sizes(type(module).__name__, shapes, lambda: advice or first()), torch.no_grad(), uncompiled():
         module(*(_example(spec, shapes[spec.name]) for spec in inputs))
 
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from ...core.dimension import names_in, size_of
 from ...core.tensor_spec import Axis, optima
 from ...errors import InputError, ModuleRefused
-from ...modules.checks import check_smallest
+from ...modules.checks import check_at, check_smallest
 from ...modules.copying import copy_module
 from ...modules.raised import raised, remedy
 from ...modules.seen_operators import uncompiled
@@ -76,12 +76,24 @@ def export_program(target: Target, module: nn.Module) -> tuple[torch.export.Expo
             )
     found = _traced(target, module)
     if found.program is None or found.failure is not None:
+        _check_left_out(target, original, found.failure)
         raise _refusal(target, found.failure)
     axes, violation = _along_paths(target, original, found)
     if violation is not None:
         raise _refusal(target, violation)
     check_smallest(module, target.inputs, axes)
     return found.program, axes
+
+
+def _check_left_out(target: Target, module: nn.Module, failure: Exception | Violation | None) -> None:
+    """Raise SizesRefused if the module itself does not take the nearest size at which an operator has no trace."""
+    if isinstance(failure, Violation) and failure.excluded and not failure.guard.is_branch:
+        opt = target.axes[failure.axis].opt
+        sizes = {**target.sizes("opt"), failure.axis: min(failure.excluded, key=lambda size: abs(size - opt))}
+        part = failure.narrower
+        check_at(
+            sizes, module, target.inputs, target.axes, f"narrow it to {failure.axis}={part.text}, or " if part else ""
+        )
 
 
 @dataclass(frozen=True)

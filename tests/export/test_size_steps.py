@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn2trt.core.tensor_spec import Axis
-from attn2trt.errors import InputError, ModuleRefused
+from attn2trt.errors import InputError, ModuleRefused, SizesRefused
 from attn2trt.modules.own_module import from_module
 
 IMAGE = (2, 3, 16, 24)
@@ -93,6 +93,19 @@ def test_a_smallest_size_that_the_module_cannot_take_is_reported(tmp_path: Path)
 
     with pytest.raises(ModuleRefused, match=r"holds only for height 10 to 40 at .*; .*narrow it to height=10:16:40"):
         exported(OfLargeImages(), tmp_path, "height=8:16:40", IMAGE)
+
+
+def test_a_size_that_an_operator_does_not_take_is_reported_as_it_says(tmp_path: Path) -> None:
+    class Halves(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.max_pool2d(F.max_pool2d(x, 2), 2)
+
+    message = (
+        r"received x=2x3x3x24 for Halves, which raised RuntimeError: .*too small at .*test_size_steps.py:.*; "
+        r"expected sizes that its forward takes; narrow it to height=4:16:40, or change --shape or --dynamic"
+    )
+    with pytest.raises(SizesRefused, match=message):
+        exported(Halves(), tmp_path, "height=2:16:40", IMAGE)
 
 
 def test_a_factor_of_a_size_is_reported_as_a_factor(tmp_path: Path) -> None:
