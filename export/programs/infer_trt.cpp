@@ -11,6 +11,7 @@
 #include <NvInfer.h>
 #include <cuda_runtime_api.h>
 
+#include <iterator>
 #include <memory>
 
 #include "recorded_case.h"
@@ -141,6 +142,7 @@ int run(const std::filesystem::path& folder, const std::string& name) {
   for (const bundle::Tensor& tensor : recorded.inputs) {
     const bundle::Tensor given = bundle::as_typed(tensor, name_of(engine->getTensorDataType(tensor.name.c_str())));
     nvinfer1::Dims shape{};
+    check(given.shape.size() <= std::size(shape.d), "the shape of " + given.name);
     shape.nbDims = static_cast<std::int32_t>(given.shape.size());
     for (std::size_t axis = 0; axis < given.shape.size(); ++axis)
       shape.d[axis] = static_cast<std::remove_reference_t<decltype(shape.d[0])>>(given.shape[axis]);

@@ -297,6 +297,13 @@ def test_a_manifest_that_was_edited_judges_nothing(tmp_path: Path, machine: Mach
         machine.run(bundle)
 
 
+def test_a_case_without_outputs_is_one_line(tmp_path: Path, machine: Machine) -> None:
+    bundle = served_bundle.write(tmp_path / "b")
+    edit(bundle.path, lambda manifest: manifest["cases"][0].update(outputs=[]))
+    with pytest.raises(SystemExit, match=r"^reference.safetensors does not hold the case .*: it has no output$"):
+        machine.run(bundle)
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"reference"])
 def test_cases_that_are_none_are_one_line(content: bytes, tmp_path: Path, machine: Machine) -> None:
     bundle = served_bundle.write(tmp_path / "b")

@@ -18,7 +18,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import served_bundle
-from manifest_edits import edit
+from manifest_edits import edit, list_as_it_is
+from safetensors.numpy import load_file, save_file
 from served_bundle import plan
 
 from attn2trt.engines.environment import ask_driver
@@ -403,6 +404,21 @@ def test_infer_trt_allows_code_of_a_plan_that_brings_its_own_alone(pretended: Pr
     (tmp_path / "own" / PLAN).write_text("another")
     code, last, calls = pretended(tmp_path / "own")
     assert (code, "has sha256" in last, calls) == (1, True, [])
+
+
+@pytest.mark.slow
+def test_infer_trt_takes_no_more_axes_than_tensorrt_and_no_case_without_outputs(
+    pretended: Pretended, tmp_path: Path
+) -> None:
+    served_bundle.write(tmp_path / "b", plans=[plan()])
+    file = tmp_path / "b" / "reference.safetensors"
+    arrays = load_file(file)
+    arrays["case_0/input/x"] = arrays["case_0/input/x"].reshape(2, 3, 4, 4, *[1] * 60)
+    save_file(arrays, file)
+    list_as_it_is(tmp_path / "b", file.name)
+    assert pretended(tmp_path / "b")[:2] == (1, "error: TensorRT refuses the shape of x")
+    edit(tmp_path / "b", lambda manifest: manifest["cases"][0].update(outputs=[]))
+    assert pretended(tmp_path / "b") == (1, "error: the recorded case has no output", [])
 
 
 @pytest.mark.slow
