@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from . import antialiased
 from .calls import Arguments, Rewrite, Size, arange, is_symbolic, sizes_of
+from .max_windows import dilated
 
 # TensorRT refuses a window of more pixels.
 MOST_IN_WINDOW = 100_000
@@ -176,6 +177,12 @@ def _rewrite_average(spatial: int, call: Arguments) -> Tensor | None:
     return plain * factor
 
 
+def _rewrite_maximum(spatial: int, call: Arguments) -> Tensor | None:
+    if any(gap != 1 for gap in sizes_of(call.get("dilation", 1), spatial)):
+        return dilated(call, spatial)
+    return _rewrite_window(torch.amax, spatial, call)
+
+
 def _rewrite_power(spatial: int, call: Arguments) -> Tensor | None:
     """lp_pool: the p-th root of the window's sum of p-th powers; torch's own calls average pooling inside."""
     mean = _rewrite_window(torch.mean, spatial, call | {"input": call["input"].pow(call["norm_type"])})
@@ -221,7 +228,7 @@ def _table() -> dict[Any, tuple[tuple[str, ...], Rewrite]]:
         table[function] = (_AVERAGE, partial(_rewrite_average, spatial))
     plain: tuple[Any, ...] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
     for spatial, function in enumerate(plain, 1):
-        table[function] = (_MAXIMUM, partial(_rewrite_window, torch.amax, spatial))
+        table[function] = (_MAXIMUM, partial(_rewrite_maximum, spatial))
     plain = (F.lp_pool1d, F.lp_pool2d, F.lp_pool3d)
     for spatial, function in enumerate(plain, 1):
         table[function] = (_POWER, partial(_rewrite_power, spatial))
