@@ -48,6 +48,12 @@ class Violation:
     excluded: tuple[int, ...] = ()
     elsewhere: Axis | None = None
 
+    @property
+    def is_of_one_size(self) -> bool:
+        """True if a branch asked for one size, or for one to which a row of them is padded, and the trace took it."""
+        is_equal = self.guard.is_branch and isinstance(self.guard.condition, sympy.Eq)
+        return len(self.allowed) == 1 or (is_equal and _is_row(self.allowed))
+
     def __str__(self) -> str:
         where = f" at {self.guard.line}" if self.guard.line else ""
         holds, does_not = self.guard.verbs

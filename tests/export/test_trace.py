@@ -199,6 +199,34 @@ def test_a_size_that_a_module_treats_by_itself_may_be_the_traced_one(tmp_path: P
         np.testing.assert_allclose(found, module(image).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
+class TrainedMask(nn.Module):
+    """Pads to windows of 4, and takes a mask of 8 x 8 as it was made once, as SwinIR does; else makes one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size, self.mask = (8, 8), self.made(8, 8)
+
+    @staticmethod
+    def made(height: int, width: int) -> torch.Tensor:
+        return torch.arange(height)[:, None] / height - torch.arange(width) / width
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        height, width = image.shape[2:]
+        image = nn.functional.pad(image, (0, -width % 4, 0, -height % 4))
+        size = image.shape[2], image.shape[3]
+        return (image + (self.mask if self.size == size else self.made(*size)))[..., :height, :width]
+
+
+def test_sizes_that_are_padded_to_one_with_its_own_branch_may_be_traced(tmp_path: Path) -> None:
+    module = TrainedMask().eval()
+    graph = trace(target_of(module), module, tmp_path / "m.onnx", opset=17)
+    assert graph.axes == AXES
+    session = onnxruntime.InferenceSession(graph.path, providers=["CPUExecutionProvider"])
+    for sizes in ((8, 8), (7, 5), (16, 6), (5, 13)):
+        image = torch.rand(2, 3, *sizes)
+        np.testing.assert_allclose(session.run(None, {"image": image.numpy()})[0], module(image).numpy(), atol=1e-6)
+
+
 def test_a_size_that_gives_something_else_is_refused(tmp_path: Path) -> None:
     module = TrainedPositions(wrong=0.1).eval()
     with pytest.raises(ModuleRefused, match=r"fixes the axis|holds only"):
