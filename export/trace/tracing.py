@@ -256,9 +256,10 @@ def _hint(dim: str, target: Target) -> object:
 
 
 def for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> tuple[object, ...]:
-    """``dynamic`` as torch.export wants it: the arguments of a ``forward(*tensors)`` are one entry."""
+    """``dynamic`` as torch.export wants it: all that ``*tensors`` of ``forward(x, *tensors)`` takes is one entry."""
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
-    return (dynamic,) if kinds[:1] == [inspect.Parameter.VAR_POSITIONAL] else dynamic
+    first = kinds.index(inspect.Parameter.VAR_POSITIONAL) if inspect.Parameter.VAR_POSITIONAL in kinds else len(dynamic)
+    return (*dynamic[:first], dynamic[first:]) if first < len(dynamic) else dynamic
 
 
 def _refusal(target: Target, failure: Exception | Violation | None) -> ModuleRefused:

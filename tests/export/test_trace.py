@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import sympy  # type: ignore[import-untyped]
 import torch
+from sized import check_right, exported
 from torch import nn
 from torch.fx.experimental.symbolic_shapes import DimConstraints
 
@@ -278,6 +279,17 @@ def test_several_inputs_and_outputs_with_integers(tmp_path: Path) -> None:
     graph = trace(target, Lookup().eval(), tmp_path / "m.onnx", opset=17)
     assert [(spec.name, spec.dtype) for spec in graph.inputs] == [("ids", "int64"), ("scale", "float32")]
     assert [(spec.name, spec.dtype) for spec in graph.outputs] == [("output_0", "float32"), ("output_1", "int64")]
+
+
+class WithOthers(nn.Module):
+    def forward(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        return torch.stack([x * 2, *others]).sum(0)
+
+
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_a_forward_takes_further_tensors_behind_a_named_one(others: int, tmp_path: Path) -> None:
+    target, graph = exported(WithOthers(), tmp_path, "batch=1:2:4", *[(2, 3)] * (1 + others))
+    check_right(target, graph, {"batch": 4})
 
 
 def test_an_operator_without_an_opset_17_form_is_an_error_not_another_opset(tmp_path: Path) -> None:
