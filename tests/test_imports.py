@@ -59,6 +59,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/overflow.py",
         "validate/far_numbers.py",
         "validate/selections.py",
+        "validate/window_maxima.py",
         "validate/float64.py",
         "validate/repeats/",
         "validate/half_precision.py",

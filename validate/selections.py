@@ -14,12 +14,26 @@ from ..modules.seen_operators import OperatorMode
 from ..modules.user_line import frames, line_of
 from .choice import BEST, QUANTISES, Choice, Grid, is_among_places, moved_scores
 from .half_precision import mark_as
+from .window_maxima import with_places
 
 COMPARED = frozenset({"gt", "lt", "ge", "le"})
+_ARGMAX = torch.ops.aten.argmax.default
 ROUNDED = frozenset({"round", "floor", "ceil", "trunc", "_to_copy"})
 
 
-class Choices(OperatorMode):
+class _Choosing(OperatorMode):
+    """Hands every operator to ``_called``, the windows of a pooling whose places are wanted as an argmax."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        pooled = with_places(func, args, kwargs, lambda windows: self._called(_ARGMAX, (windows, -1), {}))
+        return self._called(func, args, kwargs) if pooled is None else pooled
+
+    def _called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+class Choices(_Choosing):
     """Notes every choice of a run in ``found``; emptied by ``take``."""
 
     def __init__(self) -> None:
@@ -31,8 +45,7 @@ class Choices(OperatorMode):
         found, self._found = self._found, []
         return found
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def _called(self, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
         if (levels := _quantiser(func, args, kwargs)) is not None:
             self._found.append(_levels(levels, line_of(frames())))
@@ -41,15 +54,14 @@ class Choices(OperatorMode):
         return result
 
 
-class Moved(OperatorMode):
+class Moved(_Choosing):
     """Moves the scores of every choice as far as ``allowed`` says, in the order of the choices."""
 
     def __init__(self, allowed: Sequence[np.ndarray], draw: int) -> None:
         super().__init__()
         self._allowed, self._draw, self._number = allowed, draw, 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def _called(self, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
         name = _operator(func)
         if not _chooses(name, args, result):
@@ -63,7 +75,7 @@ class Moved(OperatorMode):
         return _of_places(func, args, kwargs, other) if is_among_places(name) else other
 
 
-class Given(OperatorMode):
+class Given(_Choosing):
     """Has choices among places, and quantisers, pick what they are given, by their number among all of them.
 
     ``met`` are the numbers of those that came, and ``scores`` what the ``kept`` of them read, in its own type.
@@ -75,8 +87,7 @@ class Given(OperatorMode):
         self.met: set[int] = set()
         self.scores: dict[int, np.ndarray] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def _called(self, func: Any, args: Any, kwargs: Any) -> Any:
         levels = _quantiser(func, args, kwargs)
         if levels is not None:
             picked = self._next(levels.x, _grid(levels))

@@ -50,7 +50,10 @@ PLANS: Mapping[str, Mapping[str, object]] = {
 }
 QUICK = ("--seconds", "0.001")
 # what only the way from PyTorch to ONNX imports
-FROM_PYTORCH = ("attn2trt.modules.", "attn2trt.export.trace.", "attn2trt.validate.selections")
+FROM_PYTORCH = (
+    *("attn2trt.modules.", "attn2trt.export.trace."),
+    *("attn2trt.validate.selections", "attn2trt.validate.window_maxima"),
+)
 
 
 @pytest.fixture(scope="module", params=["hidden", pytest.param("installed", marks=pytest.mark.slow)])
