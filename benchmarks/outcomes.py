@@ -30,6 +30,7 @@ from attn2trt.core.bundle import Bundle
 from attn2trt.core.tensor_spec import Axis, TensorSpec, optima
 from attn2trt.engines.tensorrt.flavours import FLAVOURS
 from attn2trt.errors import Attn2trtError
+from attn2trt.export.trace.tracing import for_signature
 from attn2trt.modules.copying import copy_module
 from attn2trt.modules.own_module import from_module
 from attn2trt.modules.seen_operators import uncompiled
@@ -137,7 +138,11 @@ def plain(module: nn.Module, example: tuple[Tensor, ...], dynamic: str, folder: 
     try:
         with _quiet():
             program = torch.onnx.export(
-                copy.deepcopy(module), example, dynamo=True, dynamic_shapes=shapes, verbose=False
+                copy.deepcopy(module),
+                example,
+                dynamo=True,
+                dynamic_shapes=for_signature(module, shapes),
+                verbose=False,
             )
             program.save(str(path))
     except Exception as error:

@@ -180,6 +180,19 @@ class CrissCross(nn.Module):
         return out_h + out_w + x
 
 
+@trap("the diagonal of the scores filled with -inf, which hides a position from itself")
+class HiddenFromItself(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = _three()
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
+        scores = query.transpose(1, 2) @ key
+        scores.diagonal(dim1=-2, dim2=-1).fill_(float("-inf"))
+        return (value @ scores.softmax(-1).transpose(1, 2)).reshape(x.shape) + x
+
+
 @trap("polarised: softmax over positions against channels, layer norm in between")
 class Polarised(nn.Module):
     def __init__(self) -> None:

@@ -165,3 +165,14 @@ class SoftmaxPooling(nn.Module):
         mask = self.mask(x).view(b, 1, h * w).softmax(dim=2).unsqueeze(-1)
         context = torch.matmul(x.view(b, c, h * w).unsqueeze(1), mask)
         return x + context.view(b, c, 1, 1)
+
+
+@trap("max_pool2d that tells where its maxima are, and max_unpool2d that puts numbers back there, as in SegNet")
+class UnpooledMaxima(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(CHANNELS, CHANNELS, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maxima, places = F.max_pool2d(x, 2, return_indices=True)
+        return F.max_unpool2d(self.mix(maxima), places, 2, output_size=x.shape) + x
