@@ -40,7 +40,9 @@ def _scaled(x: Tensor, length: Size, norm: str | None, *, inverse: bool) -> Tens
     return x / length if inverse == (norm != "forward") else x
 
 
-def _complex(real: Tensor, imaginary: Tensor | None, dim: int, *, inverse: bool, half: bool) -> tuple[Tensor, Tensor]:
+def transformed(
+    real: Tensor, imaginary: Tensor | None, dim: int, *, inverse: bool, half: bool
+) -> tuple[Tensor, Tensor]:
     """The transform along ``dim``; ``half`` keeps the frequencies up to the highest, the rest mirror them."""
     length = real.shape[dim]
     cos, sin = _matrices(length, length // 2 + 1 if half else length, length, real)
@@ -92,7 +94,7 @@ def _forward(dims: Sequence[int] | None, real_input: bool, inverse: bool, call: 
     real, imaginary = parts
     for position, dim in enumerate(reversed(along)):
         length = real.shape[dim]
-        real, imaginary = _complex(real, imaginary, dim, inverse=inverse, half=real_input and position == 0)
+        real, imaginary = transformed(real, imaginary, dim, inverse=inverse, half=real_input and position == 0)
         real, imaginary = (_scaled(part, length, norm, inverse=inverse) for part in (real, imaginary))
     return None if imaginary is None else torch.complex(real, imaginary)
 
@@ -110,7 +112,7 @@ def _backward_to_real(dims: Sequence[int] | None, call: Arguments) -> Tensor | N
         real, imaginary = _fitted(real, dim, size), _fitted(imaginary, dim, size)
     for dim in along[:-1]:
         size = real.shape[dim]
-        real, imaginary = _complex(real, imaginary, dim, inverse=True, half=False)
+        real, imaginary = transformed(real, imaginary, dim, inverse=True, half=False)
         real, imaginary = (_scaled(part, size, norm, inverse=True) for part in (real, imaginary))
     return _scaled(_to_real(real, imaginary, last, length), length, norm, inverse=True)
 
