@@ -215,10 +215,10 @@ def line(error: BaseException) -> str:
 
 
 def shorten(text: str, folders: Mapping[str, str]) -> str:
-    """``text`` without this machine's folders, on one line, fit for a cell of a table."""
+    """``text`` without this machine's folders, on one line, fit for a cell of a table: no bar, and no link."""
     for folder, name in folders.items():
         text = text.replace(folder, name)
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|").replace("](", "]\\(")
 
 
 def _axis(entry: Any) -> Axis:
