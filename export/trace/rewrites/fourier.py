@@ -81,7 +81,7 @@ def _to_real(real: Tensor, imaginary: Tensor, dim: int, length: Size) -> Tensor:
 def _parts(x: Tensor) -> tuple[Tensor, Tensor | None]:
     if not x.is_complex():
         return x, None
-    pair = torch.view_as_real(x)
+    pair = torch.view_as_real(x.resolve_conj())
     return pair[..., 0], pair[..., 1]
 
 
@@ -99,15 +99,14 @@ def _forward(dims: Sequence[int] | None, real_input: bool, inverse: bool, call: 
     return None if imaginary is None else torch.complex(real, imaginary)
 
 
-def _backward_to_real(dims: Sequence[int] | None, call: Arguments) -> Tensor | None:
+def _backward_to_real(dims: Sequence[int] | None, call: Arguments) -> Tensor:
     x, norm = call["input"], call.get("norm")
     along = _dims(x, dims, call)
     wanted = _lengths(call, len(along))
     last = along[-1]
     length = wanted[-1] if wanted[-1] is not None else 2 * (x.shape[last] - 1)
     real, imaginary = _parts(x)
-    if imaginary is None:
-        return None
+    imaginary = torch.zeros_like(real) if imaginary is None else imaginary
     for dim, size in zip(along, [*wanted[:-1], length // 2 + 1], strict=True):
         real, imaginary = _fitted(real, dim, size), _fitted(imaginary, dim, size)
     for dim in along[:-1]:
@@ -115,6 +114,12 @@ def _backward_to_real(dims: Sequence[int] | None, call: Arguments) -> Tensor | N
         real, imaginary = transformed(real, imaginary, dim, inverse=True, half=False)
         real, imaginary = (_scaled(part, size, norm, inverse=True) for part in (real, imaginary))
     return _scaled(_to_real(real, imaginary, last, length), length, norm, inverse=True)
+
+
+def _hermitian(dims: Sequence[int] | None, call: Arguments) -> Tensor:
+    """``hfft``: the inverse of the conjugate, which is scaled where that is not."""
+    norm = {"forward": "backward", "ortho": "ortho"}.get(call.get("norm") or "", "forward")
+    return _backward_to_real(dims, {**call, "input": call["input"].conj(), "norm": norm})
 
 
 def _fitted(x: Tensor, dim: int, size: Size | None) -> Tensor:
@@ -166,6 +171,7 @@ def _table() -> dict[Any, Any]:
         for prefix, is_real, inverse in (("fft", False, False), ("ifft", False, True), ("rfft", True, False)):
             table[getattr(torch.fft, prefix + suffix)] = (names, partial(_forward, dims, is_real, inverse))
         table[getattr(torch.fft, "irfft" + suffix)] = (names, partial(_backward_to_real, dims))
+        table[getattr(torch.fft, "hfft" + suffix)] = (names, partial(_hermitian, dims))
     table[torch.fft.fftshift] = (shift, partial(_shifted, 1))
     table[torch.fft.ifftshift] = (shift, partial(_shifted, -1))
     return table

@@ -153,6 +153,7 @@ def test_matrix_products_equal_fourier_transforms(suffix: str, norm: str | None)
     size = {"": {"n": 9}, "2": {"s": (7, 9)}, "n": {"s": (3, 6, 7, 9)}}[suffix]
     half = getattr(torch.fft, "rfft" + suffix)(x)
     calls = [("fft", x, {}), ("fft", pairs, {}), ("ifft", pairs, {}), ("rfft", x, {}), ("irfft", half, size)]
+    calls += [("irfft", x, {}), ("hfft", half, size), ("hfft", x, {})]
     for name, given, options in calls:
         function = getattr(torch.fft, name + suffix)
         names, rewrite = fourier.REWRITES[function]
