@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parents[1]
+from scripts import load_script
 
 
 @pytest.fixture(scope="module")
-def tool() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
-        spec = importlib.util.spec_from_file_location("torch_operators", ROOT / "benchmarks/torch_operators.py")
-        assert spec is not None
-        assert spec.loader is not None
-        found = importlib.util.module_from_spec(spec)
-        patch.setitem(sys.modules, spec.name, found)
-        spec.loader.exec_module(found)
-        yield found
+def tool() -> ModuleType:
+    return load_script("torch_operators")
 
 
 def test_a_call_holds_its_further_tensors_as_buffers(tool: ModuleType) -> None:

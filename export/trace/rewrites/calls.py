@@ -40,3 +40,9 @@ def sizes_of(value: Any, count: int) -> list[Any]:
 def arange(count: Size, like: Tensor) -> Tensor:
     """0 to ``count`` - 1 as int64, on ``like``'s device."""
     return torch.arange(count, device=like.device)
+
+
+def in_groups(x: Tensor, dim: int, place: Tensor) -> Tensor:
+    """Take groups of elements along ``dim`` at ``place``, (groups, each): (..., s, ...) -> (..., groups, each, ...)."""
+    before, after = x.shape[: dim % x.dim()], x.shape[dim:][1:]
+    return x.index_select(dim, place.flatten()).reshape([*before, *place.shape, *after])

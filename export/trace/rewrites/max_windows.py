@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .calls import Arguments, Size, arange, sizes_of
+from .calls import Arguments, Size, arange, in_groups, sizes_of
 
 
 def dilated(call: Arguments, spatial: int) -> Tensor | None:
@@ -55,9 +55,7 @@ def _windows(call: Arguments, spatial: int) -> tuple[Tensor, list[Tensor]] | Non
         count = _count(x.shape[dim], kernel, step, pad, gap, is_ceiled=bool(call.get("ceil_mode")))
         place = arange(count, x).unsqueeze(1) * step + arange(kernel, x) * gap
         positions.append(place - pad)
-        taken = gathered.index_select(x.dim() + dim, place.flatten())
-        shape = [*taken.shape[: x.dim() + dim], count, kernel, *taken.shape[x.dim() + dim + 1 :]]
-        gathered = taken.reshape(shape).movedim(x.dim() + dim + 1, -1)
+        gathered = in_groups(gathered, x.dim() + dim, place).movedim(x.dim() + dim + 1, -1)
     return gathered.flatten(x.dim()), positions
 
 

@@ -23,7 +23,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 
 from . import antialiased
-from .calls import Arguments, Rewrite, Size, arange, is_symbolic, sizes_of
+from .calls import Arguments, Rewrite, Size, arange, in_groups, is_symbolic, sizes_of
 from .max_windows import dilated
 
 # TensorRT refuses a window of more pixels.
@@ -62,9 +62,7 @@ def _maximum_bins(x: Tensor, dim: int, bins: Size) -> Tensor:
     longest = size // bins + 2
     offset = arange(longest, x)
     index = torch.minimum(start.unsqueeze(1) + offset, (stop - 1).unsqueeze(1))  # (bins, longest)
-    gathered = x.index_select(dim, index.flatten())
-    shape = [*x.shape[:dim], bins, longest, *(x.shape[dim:][1:])]
-    return gathered.reshape(shape).amax(dim)
+    return in_groups(x, dim, index).amax(dim)
 
 
 def _adaptive(
@@ -122,9 +120,7 @@ def windows(x: Tensor, kernel: Any, stride: Any, spatial: int, reduce: Callable[
             continue
         count = (x.shape[dim] - kernels[dim]) // steps[dim] + 1
         place = (arange(count, x) * steps[dim]).unsqueeze(1) + arange(kernels[dim], x)  # (count, kernel)
-        gathered = x.index_select(dim, place.flatten())
-        rest = list(x.shape[dim:][1:])
-        x = reduce(gathered.reshape([*x.shape[:dim], count, kernels[dim], *rest]), dim=dim)
+        x = reduce(in_groups(x, dim, place), dim=dim)
     return x
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .calls import Arguments, arange
+from .calls import Arguments, arange, in_groups
 from .fourier import transformed
 
 
@@ -29,8 +29,7 @@ def _stft(call: Arguments) -> Tensor | None:
     step = call.get("hop_length") or count // 4
     frames = (rows.shape[-1] - count) // step + 1
     place = arange(frames, x).unsqueeze(1) * step + arange(count, x)
-    taken = rows.index_select(-1, place.flatten()).reshape(-1, frames, count)
-    taken = taken * F.pad(window, (side, count - width - side))
+    taken = in_groups(rows, -1, place) * F.pad(window, (side, count - width - side))
     parts = transformed(taken, None, -1, inverse=False, half=call.get("onesided") is not False)
     scale = count**-0.5 if call.get("normalized") else 1.0
     real, imaginary = (part.transpose(1, 2).reshape(*x.shape[:-1], part.shape[-1], frames) * scale for part in parts)
