@@ -114,7 +114,7 @@ def measure(family: str) -> dict[str, Any]:
             return bundle
 
         outcome = judge(deploy, target.build, target.inputs)
-    why = shorten(outcome.why, {f"{ROOT}{os.sep}": "", f"{sys.prefix}{os.sep}": ""})
+    why = shorten(outcome.why)
     measured = outcome.to_json() | {"why": why, **noted, "seconds": round(time.perf_counter() - since, 1)}
     return row | measured
 

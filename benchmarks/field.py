@@ -109,7 +109,7 @@ def measure(situation: Situation) -> dict[str, Any]:
             {
                 "options": deploy.options,
                 "exit_code": found.exit_code,
-                "line": shorten(found.line, {f"{ROOT}{os.sep}": "", f"{sys.prefix}{os.sep}": ""}),
+                "line": shorten(found.line),
                 "as_expected": found.is_expected(deploy),
                 **({} if compared is None else {"compared": compared.to_json()}),
             }

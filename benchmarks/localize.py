@@ -9,7 +9,6 @@ blamed. PyTorch runs with one thread: the models are small.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 import tempfile
@@ -27,7 +26,6 @@ from outcomes import shorten
 from page_text import generated, table
 from stored_results import heading, store
 
-import attn2trt
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.validate.boundaries import plain_path
@@ -146,9 +144,7 @@ def row(outcome: Outcome) -> dict[str, Any]:
     """One outcome as plain data."""
     named = None if outcome.named is None else outcome.named.to_json()
     if named is not None:
-        # the package may be imported by a link to the checkout
-        folders = (Path(attn2trt.__file__).parent, ROOT, sys.prefix)
-        named["source"] = shorten(named["source"], {f"{folder}{os.sep}": "" for folder in folders})
+        named["source"] = shorten(named["source"])
     return {
         "target": outcome.target,
         "graph": outcome.graph,

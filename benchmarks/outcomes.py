@@ -10,7 +10,9 @@ import copy
 import io
 import itertools
 import logging
+import os
 import random
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,6 +50,7 @@ from attn2trt.validate.verdict import (
     Verdict,
 )
 
+ROOT = Path(__file__).parent.parent
 # Right: an error below this many times what eager float32 loses on the same input, or below BUDGET.
 ROUNDINGS, BUDGET = 30.0, 1e-5
 RANDOM_SIZES = 10
@@ -214,10 +217,14 @@ def line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:240]
 
 
-def shorten(text: str, folders: Mapping[str, str]) -> str:
-    """``text`` without this machine's folders, on one line, fit for a cell of a table: no bar, and no link."""
-    for folder, name in folders.items():
-        text = text.replace(folder, name)
+def shorten(text: str, *folders: Path) -> str:
+    """``text`` on one line, fit for a cell of a table: no bar, no link, and no folder of this machine.
+
+    Paths in ``folders``, the checkout and the environment begin behind those.
+    """
+    # the package may be imported by a link to the checkout
+    for folder in (*folders, Path(attn2trt.__file__).parent, ROOT, sys.prefix):
+        text = text.replace(f"{folder}{os.sep}", "")
     return " ".join(text.split()).replace("|", "\\|").replace("](", "]\\(")
 
 

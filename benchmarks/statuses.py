@@ -62,7 +62,7 @@ def measure(target: str, options: str, code: Path, *, is_now: bool) -> dict[str,
             stages = json.loads(done.stdout)["verdict"]["stages"]
         except (json.JSONDecodeError, KeyError):
             last = (done.stderr.strip().splitlines() or ["nothing was printed"])[-1]
-            return {"status": REFUSED, "why": shorten(last, {}), "exit_code": done.returncode}
+            return {"status": REFUSED, "why": shorten(last), "exit_code": done.returncode}
         status = status_of(stages)
         row = {"status": status, "why": why(stages, status), "exit_code": done.returncode}
         if status == FAILED and is_now:
@@ -74,7 +74,7 @@ def measure(target: str, options: str, code: Path, *, is_now: bool) -> dict[str,
 
 def why(stages: Sequence[dict[str, Any]], status: str) -> str:
     """The reason that the first stage of this status gives."""
-    return next((shorten(stage["why"], {}) for stage in stages if stage["status"] == status and stage["why"]), "")
+    return next((shorten(stage["why"]) for stage in stages if stage["status"] == status and stage["why"]), "")
 
 
 def page(document: dict[str, Any]) -> str:

@@ -222,8 +222,7 @@ def measure(candidate: Candidate, folder: Path) -> dict[str, Any]:
         return row | {"result": "not tried", "why": f"{type(error).__name__}: {line(error)}"}
     with tempfile.TemporaryDirectory() as output:
         outcome = ours(module, candidate.example(), candidate.dynamic, Path(output))
-    folders = {f"{folder.resolve()}{os.sep}": "", f"{ROOT}{os.sep}": "", f"{sys.prefix}{os.sep}": ""}
-    return row | outcome.to_json() | {"why": shorten(outcome.why, folders)}
+    return row | outcome.to_json() | {"why": shorten(outcome.why, folder.resolve())}
 
 
 def page(document: dict[str, Any]) -> str:

@@ -133,8 +133,7 @@ def _outcome(run: Callable[..., Outcome], call: Call, inputs: Sequence[Tensor], 
         if found.result in ("right", "silently wrong"):
             break
     assert found is not None
-    folders = {f"{ROOT}{os.sep}": "", f"{sys.prefix}{os.sep}": ""}
-    return {"result": found.result, "why": shorten(why, folders), "sizes": TRACED if dynamic == "none" else ANY}
+    return {"result": found.result, "why": shorten(why), "sizes": TRACED if dynamic == "none" else ANY}
 
 
 def page(document: dict[str, Any]) -> str:

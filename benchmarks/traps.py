@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -33,9 +32,8 @@ def measure(trap: Trap) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             found[name] = run(trap.build(), trap.example(), trap.dynamic, Path(folder))
     row = {"trap": trap.name, "theme": trap.theme, "what": trap.what, "dynamic": trap.dynamic}
-    folders = {f"{ROOT}{os.sep}": "", f"{sys.prefix}{os.sep}": ""}
     for name, outcome in found.items():
-        row[name] = outcome.to_json() | {"why": shorten(outcome.why, folders)}
+        row[name] = outcome.to_json() | {"why": shorten(outcome.why)}
     return row
 
 
