@@ -119,9 +119,11 @@ class DatasetOptions:
 
 
 def predictions_code(predictions: Predictions | None) -> int:
-    """Return the exit code of the predictions alone: 0 without a limit."""
-    if predictions is None or not predictions.is_judged or predictions:
+    """Return the exit code of the predictions alone: 0 without a limit, if they could be compared."""
+    if predictions is None or predictions.passed is not False:
         return 0
+    if predictions.error is not None:
+        return predictions.error.exit_code
     return CheckFailed.exit_code if predictions.has_failed else MissingRequirement.exit_code
 
 

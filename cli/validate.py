@@ -86,7 +86,7 @@ def _judge_here(
         order = dataset.order(bundle)  # a wrong data set is found before the minutes that the verdict takes
         verdict = validate_bundle(bundle, progress=progress, **judging)
         measured = measure_network(bundle, progress=progress) if network else {}
-        predicted = None if order is None else order.run(verdict=verdict, progress=progress)
+        predicted = None if order is None else order.attempt(verdict=verdict, progress=progress)
     found = {"max_error": judging["max_error"], "network": measured, "predictions": predicted}
     record(opened, validated(opened, verdict, machine=describe(), **found), print_note)
     wanted.write(outcome_of(opened.name, verdict, opened.manifest, str(bundle), predictions=predicted))

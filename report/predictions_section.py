@@ -61,6 +61,7 @@ def predictions_section(entry: Mapping[str, Any]) -> PredictionsSection:
     names = tuple(map(str, entry["scores"]))
     about = [(name, str(entry[name])) for name in ("dataset", "metric", "reference", "labels") if entry[name]]
     about += [("interval", f"Wilson's, {float(entry['confidence']):.0%}")] if entry.get("confidence") else []
+    about += [("not compared", str(entry["why"]))] if entry.get("why") else []
     if entry["max_flips"] is not None:
         about.append(("limit", allowance(float(entry["max_flips"]))))
     about += [("note", str(note)) for note in entry["notes"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..validate.predictions.interval import CONFIDENCE
@@ -54,7 +54,8 @@ def predictions_table(found: Predictions) -> RenderableType:
 
 def about(found: Predictions) -> list[str]:
     """Return what was read and compared, and what was left out, in lines."""
-    lines = [f"dataset    {found.dataset}", f"metric     {found.metric}", f"reference  {found.reference}"]
+    lines = [f"dataset    {found.dataset}", f"metric     {found.metric}"]
+    lines += [f"reference  {found.reference}"] if found.reference else []
     lines += [f"labels     {found.labels}: {found.labelled} of {found.images} images"] if found.labels else []
     lines += [f"note       {note}" for note in found.notes]
     lines += [f"not read   {why}" for _, why in found.refused[:SHOWN]]
@@ -104,6 +105,8 @@ def allowance(share: float) -> str:
 
 def predictions_conclusion(found: Predictions) -> str:
     """Return the verdict on the predictions, or what was counted if no limit was given, in one sentence."""
+    if found.error is not None:
+        return f"PREDICTIONS {'FAILED' if found.has_failed else 'NOT CHECKED'}: {found.error}"
     unused = len(found.refused)
     unread = f"; {unused} image{'s' * (unused > 1)} could not be used" if unused else ""
     nothing = f"nothing was compared with the reference{'' if found.runtimes else ALONE}"
@@ -111,12 +114,7 @@ def predictions_conclusion(found: Predictions) -> str:
     left_out = [runtime.stage.label for runtime in found.runtimes if runtime.why]
     unchecked = (f"; not compared: {', '.join(left_out)}" if left_out else "") + unread
     if found.max_flips is None:
-        if not compared:
-            return f"PREDICTIONS: {nothing}{unchecked}"
-        worst = max(compared, key=lambda runtime: runtime.share)
-        most = f"most changed in {worst.stage.label}, {len(worst.changes)} of {worst.images} images"
-        none = "no prediction changed" if not worst.changes else most
-        return f"PREDICTIONS: {none}{unchecked}; --max-flips makes a verdict of it"
+        return f"PREDICTIONS: {_most_changed(compared, unchecked) if compared else f'{nothing}{unchecked}'}"
     allowed = allowance(found.max_flips)
     failed = [runtime for runtime in found.runtimes if runtime.outcome(found.max_flips) == "failed"]
     if failed:
@@ -131,3 +129,9 @@ def predictions_conclusion(found: Predictions) -> str:
     beyond = [runtime.stage.label for runtime in compared if runtime.interval[1] > found.max_flips]
     wide = f"; more images would tell, the interval reaches beyond: {', '.join(beyond)}" if beyond else ""
     return f"PREDICTIONS PASSED: {count}, {allowed}{wide}{unchecked}"
+
+
+def _most_changed(compared: Sequence[RuntimePredictions], unchecked: str) -> str:
+    worst = max(compared, key=lambda runtime: runtime.share)
+    most = f"most changed in {worst.stage.label}, {len(worst.changes)} of {worst.images} images"
+    return f"{most if worst.changes else 'no prediction changed'}{unchecked}; --max-flips makes a verdict of it"

@@ -139,7 +139,8 @@ class RuntimeHere:
     def run(self, feeds: Any) -> Any:
         self.load()
         assert self._runtime is not None
-        return self._runtime.run(feeds)
+        with as_from_a_worker():
+            return self._runtime.run(feeds)
 
 
 class EvaluatorHere(IsolatedEvaluator):

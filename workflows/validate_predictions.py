@@ -17,7 +17,7 @@ from ..core.preprocessing import Preprocessing
 from ..core.progress import Counted, Progress, silent
 from ..core.scratch import scratch
 from ..core.snapshot import copy_files
-from ..errors import CheckFailed, InputError, MissingRequirement
+from ..errors import Attn2trtError, CheckFailed, InputError, MissingRequirement
 from ..validate.case_values import STRESS_KINDS
 from ..validate.metrics import PYTORCH as PYTORCH_TRUTH
 from ..validate.predictions.choose import Thresholds, choose_metric
@@ -138,6 +138,14 @@ class PredictionRequest:
         )
         _require_reference(opened, reference)
         return cls(opened, samples, chosen, _labels(labels, chosen, samples, how), reference, max_flips)
+
+    def attempt(self, *, verdict: Verdict | None = None, progress: Progress | None = None) -> Predictions:
+        """Compare the predictions; an error is the finding, beside a verdict that it must not hide."""
+        try:
+            return self.run(verdict=verdict, progress=progress)
+        except Attn2trtError as error:
+            words, unit = self.metric.words, self.metric.unit
+            return Predictions(self.samples.words, words, unit, "", 0, (), max_flips=self.max_flips, error=error)
 
     def run(self, *, verdict: Verdict | None = None, progress: Progress | None = None) -> Predictions:
         """Compare the predictions. Raises what ``validate_predictions`` raises."""

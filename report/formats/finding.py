@@ -95,7 +95,7 @@ def outcome_of(
     if not passed and all(one.level == "note" for one in findings):  # nothing was wrong, and nothing was judged
         findings.insert(0, Finding("not-checked", "error", "", said))
     if predictions is not None:
-        passed = passed and (bool(predictions) or not predictions.is_judged)
+        passed = passed and predictions.passed is not False
         said = f"{said}. {predictions_conclusion(predictions)}"
     return Outcome(name, passed, said, stages, tuple(findings), bundle, source, predictions)
 
@@ -145,8 +145,8 @@ def _predicted(predictions: Predictions) -> list[Finding | None]:
             found.append(Finding("predictions", "error", label, predictions_sentence(runtime)))
         elif outcome in ("failed", "not compared"):
             found.append(Finding("not-checked", "note", label, runtime.why))
-    if predictions.objection:
-        found.append(Finding("predictions", "error", "reference, predictions", predictions.objection))
+    if why := str(predictions.error or predictions.objection):
+        found.append(Finding("predictions", "error", "reference, predictions", why))
     return found
 
 

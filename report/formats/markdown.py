@@ -52,7 +52,15 @@ def _lines(outcome: Outcome) -> Iterator[str]:
 
 
 def _predictions(found: Predictions) -> Iterator[str]:
+    if found.runtimes:
+        yield ""
+        yield from _compared(found)
     yield ""
+    for line in about(found):
+        yield f"- {_escaped(line)}"
+
+
+def _compared(found: Predictions) -> Iterator[str]:
     heads = ["predictions", "result", "changed", "interval", *map(_escaped, found.scores), "what was found"]
     yield f"| {' | '.join(heads)} |"
     yield f"| {' | '.join(['---'] * len(heads))} |"
@@ -68,9 +76,6 @@ def _predictions(found: Predictions) -> Iterator[str]:
             predictions_sentence(runtime),
         ]
         yield f"| {' | '.join(map(_escaped, cells))} |"
-    yield ""
-    for line in about(found):
-        yield f"- {_escaped(line)}"
 
 
 def _row(stage: StageResult, source: str) -> str:

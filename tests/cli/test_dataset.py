@@ -7,11 +7,15 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import prediction_bundle
 import pytest
 from cli_run import refused
 from cli_run import run as run_command
+from onnx import helper
+from PIL import Image
 from prediction_bundle import SWAPPED, graph
+from small_graph import small_model
 
 from attn2trt.cli.dataset import worse_code
 from attn2trt.core.bundle import open_bundle
@@ -71,6 +75,42 @@ def test_a_limit_makes_a_verdict_in_every_format(bundle: Path, images: Path, tmp
     assert failures == ["mine.fp16, predictions", "mine.fp16 onnxruntime cpu, predictions"]
     assert int(suite.attrib["failures"]) == 2
     assert "50% of the images may change" in (bundle / "report.html").read_text()
+
+
+def test_an_image_on_which_the_reference_does_not_run_hides_no_verdict(tmp_path: Path, images: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["largest"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["place"], to=7),
+        helper.make_node("Gather", ["rows", "place"], ["logits"]),  # of one row: a white image is the second
+    ]
+    one_row = small_model(
+        nodes, {"image": ["batch", 3, 8, 8]}, {"logits": ["batch", 3]}, {"rows": np.eye(3, dtype=np.float32)[:1]}
+    )
+    bundle = prediction_bundle.write(tmp_path / "mine", fp32=one_row, fp16=graph(), preprocessing={}).path
+    Image.new("RGB", (8, 8), "white").save(images / "class0" / "0.png")
+    dataset = ["--dataset", images, "--preprocessing", '{"resize": "stretch"}']
+    files = {name: tmp_path / f"out.{name}" for name in ("junit", "markdown")}
+    done = run(bundle, *dataset, *(f"--format={name}={file}" for name, file in files.items()))
+    line = "PREDICTIONS FAILED: the reference does not run on class0/0.png and the 1 after it: "
+    assert done.exit_code == 1, done.output
+    assert line in done.stdout
+    assert "out of data bounds" in done.stdout
+    assert "not checked" in done.stdout  # the verdict, which has no case
+    assert line[20:-2] in (bundle / "report.html").read_text()
+    for file in files.values():
+        assert line[20:-2] in file.read_text()
+    found = json.loads(run(bundle, *dataset, "--json").stdout)
+    assert found["verdict"]["stages"]
+    assert found["predictions"]["passed"] is found["passed"] is False
+    assert "out of data bounds" in found["predictions"]["why"]
+
+
+def test_images_of_which_none_can_be_read_hide_no_verdict(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "0.png").write_bytes(b"no image")
+    done = run(bundle, "--dataset", tmp_path / "torn", "--json")
+    assert done.exit_code == NUMERIC
+    assert json.loads(done.stdout)["predictions"]["why"].startswith("none of the 1 images can be used")
 
 
 def test_a_failure_comes_before_what_could_not_be_checked() -> None:

@@ -147,8 +147,12 @@ class PredictionComparison:
             yield self.images + len(self.refused) + len(self.not_finite)
 
     def _add(self, batch: Batch) -> None:
-        truth = self.reference(batch.feeds)
-        require_outputs(truth, self.metric.outputs)
+        try:
+            truth = self.reference(batch.feeds)
+            require_outputs(truth, self.metric.outputs)
+        except (CheckFailed, InputError) as error:
+            others = f" and the {len(batch.names) - 1} after it" if len(batch.names) > 1 else ""
+            raise CheckFailed(f"the reference does not run on {batch.names[0]}{others}: {error}") from error
         outputs = {compared.stage: compared.run(batch.feeds) for compared in self.runtimes if compared.runs}
         for row, name in enumerate(batch.names):
             if not is_finite(truth, self.metric.outputs, row):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ...errors import Attn2trtError, CheckFailed
 from ..stages.stage import Stage
 from .interval import CONFIDENCE, wilson
 from .metric import Change
@@ -79,6 +80,7 @@ class Predictions:
         not_finite: The images for which the reference itself is no number.
         max_flips: The largest share of changed images that passes; None for no verdict.
         notes: What people should know.
+        error: What kept all of it from being compared; then there are no runtimes.
     """
 
     dataset: str
@@ -94,6 +96,7 @@ class Predictions:
     not_finite: tuple[str, ...] = ()
     max_flips: float | None = None
     notes: tuple[str, ...] = ()
+    error: Attn2trtError | None = None
 
     def __bool__(self) -> bool:
         outcomes = self.outcomes
@@ -105,14 +108,21 @@ class Predictions:
         return self.max_flips is not None
 
     @property
+    def passed(self) -> bool | None:
+        """The verdict: None without a limit, but False if nothing could be compared."""
+        return bool(self) if self.is_judged or self.error is not None else None
+
+    @property
     def outcomes(self) -> list[Outcome]:
         """The outcome of each runtime."""
         return [found.outcome(self.max_flips) for found in self.runtimes]
 
     @property
     def has_failed(self) -> bool:
-        """True if a limit was given and not kept, or if the images themselves make that impossible."""
-        return self.is_judged and ("failed" in self.outcomes or bool(self.objection))
+        """True if a limit was given and not kept, if the images make that impossible, or if the reference fails."""
+        return isinstance(self.error, CheckFailed) or (
+            self.is_judged and ("failed" in self.outcomes or bool(self.objection))
+        )
 
     @property
     def objection(self) -> str:
@@ -143,7 +153,8 @@ class Predictions:
             "labelled": self.labelled,
             "scores": dict(self.scores),
             "max_flips": self.max_flips,
-            "passed": bool(self) if self.is_judged else None,
+            "passed": self.passed,
+            "why": "" if self.error is None else str(self.error),
             "confidence": CONFIDENCE,
             "refused": [{"image": name, "why": why} for name, why in self.refused[:most]],
             "refused_count": len(self.refused),

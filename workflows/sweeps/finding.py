@@ -53,6 +53,8 @@ def _verdict(document: Mapping[str, Any]) -> Finding:
 def _predictions(found: Mapping[str, Any]) -> str:
     from ...validate.stages.stage import read_stage
 
+    if found.get("why"):
+        return f"predictions not compared: {found['why']}"[:LONGEST]
     compared = [runtime for runtime in found["runtimes"] if runtime["images"]]
     if not compared:
         return "no predictions compared"
