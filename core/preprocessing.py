@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import InputError
 from .arguments import checked
+from .dimension import size_of
 from .plain_data import plain
+from .tensor_spec import Axis, TensorSpec, optima
 from .typed_json import is_number
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class Preprocessing:
         mean: What is subtracted from each channel after that; empty for nothing.
         std: What each channel is divided by then; empty for nothing.
         order: The order of the channels, in which ``mean``, ``std`` and ``pad`` are given too.
-        size: (c, h, w) of the input that the weights were made for; empty if that is not known.
+        size: (c, h, w) of the input into which a photograph is made; empty if nothing says it.
 
     Raises:
         InputError: A value is none of these.
@@ -109,6 +111,18 @@ class Preprocessing:
             values = getattr(self, name)
             if len(values) not in (0, 1, channels):
                 raise _wrong(name, list(values), f"one number, or one for each of the input's {channels} channels")
+
+    def check_size(self, taker: TensorSpec, axes: Mapping[str, Axis]) -> None:
+        """Raise InputError if ``size`` is given, and none that this input takes with these axes."""
+        dims = (taker.shape[-1], *taker.shape[1:-1]) if taker.layout == "nhwc" else taker.shape[1:]
+        middle = optima(axes)
+        taken = [axes[dim].sizes if isinstance(dim, str) and dim in axes else (size_of(dim, middle),) for dim in dims]
+        if self.size and not (
+            len(self.size) == len(taken) and all(side in sizes for side, sizes in zip(self.size, taken, strict=True))
+        ):
+            words = ", ".join(f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else str(sizes[0]) for sizes in taken)
+            wanted = f"[{words}], as the input {taker.name} has it; correct it or leave it out"
+            raise _wrong("size", list(self.size), wanted)
 
     def place(self, original: tuple[int, int], size: tuple[int, int]) -> Placement:
         """Return the place of an (h, w) photograph in an (h, w) input.

@@ -132,6 +132,7 @@ class _Maker:
         inputs, axes = choose_sizes(file, target.shapes, target.dynamic)
         if target.batches and target.dynamic is None and BATCH in axes:
             axes[BATCH] = _holding(target.batches, axes[BATCH])
+        request.require_size(inputs, axes)
         return cls(target, request, reader, times, file, inputs, axes)
 
     @property

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.graph import require_opset
 from ..core.preprocessing import Preprocessing
+from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..engines.tensorrt.flavours import RTX
 from ..engines.tensorrt.targets import parse_targets
 from ..modules.target import Target
+from ..validate.images import image_input
 from .options import Judging, PrecisionRequest, Weights
 from .place import Place
 
@@ -60,12 +62,23 @@ class DeployRequest:
         )
 
     def described(self, target: Target) -> Target:
-        """Return the target with the preprocessing that was asked for, if one was."""
+        """Return the target with the preprocessing that was asked for, if one was.
+
+        Raises InputError if that is for another size than the one that is traced.
+        """
         how = self.preprocessing
         if how is None:
             return target
+        self.require_size(target.inputs, target.axes)
         fallbacks = tuple(replace(fallback, preprocessing=how) for fallback in target.fallbacks)
         return replace(target, preprocessing=how, fallbacks=fallbacks)
+
+    def require_size(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
+        """Raise InputError for a preprocessing into another size than the traced one, at which photographs go in."""
+        taker = image_input(inputs)
+        if self.preprocessing is not None and taker is not None:
+            traced = {name: Axis(opt, opt, opt) for name, opt in optima(axes).items()}
+            self.preprocessing.check_size(taker, traced)
 
     def options(self, *, is_default_batch: bool) -> list[Any]:
         """Return everything that a bundle depends on beside its target and the files that are read, as plain data."""

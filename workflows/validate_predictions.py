@@ -131,6 +131,8 @@ class PredictionRequest:
         opened = open_bundle(bundle)
         how = preprocessing or opened.preprocessing
         samples = find_samples(Path(dataset), opened.inputs, opened.axes, how)
+        if preprocessing is not None and isinstance(samples, Images):
+            preprocessing.check_size(samples.spec, opened.axes)
         model = f"{opened.name} {opened.manifest['target'].get('source', '')}"
         coco = coco_of(labels)
         chosen = choose_metric(

@@ -132,6 +132,10 @@ def test_a_failure_comes_before_what_could_not_be_checked() -> None:
         ),
         (["--dataset", "IMAGES", "--preprocessing", "{"], "which is no JSON"),
         (["--dataset", "IMAGES", "--preprocessing", '{"crop": 2}'], "crop 2; expected a share above 0, at most 1"),
+        (
+            ["--dataset", "IMAGES", "--preprocessing", '{"size": [3, 224, 224]}'],
+            "size [3, 224, 224]; expected [3, 8, 8], as the input image has it",
+        ),
     ],
 )
 def test_wrong_options_are_one_line(bundle: Path, images: Path, options: list[str], message: str) -> None:

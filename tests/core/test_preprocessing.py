@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from attn2trt.core.preprocessing import MOST_PIXELS, Placement, Preprocessing
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError
 
 
@@ -56,6 +58,30 @@ def test_an_entry_of_an_earlier_version_is_read() -> None:
         size=(3, 224, 224),
     )
     assert Preprocessing.from_json({}) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "spec", "taken"),
+    [
+        ((3, 64, 32), TensorSpec("x", ("n", 3, "h", 32)), ""),
+        ((3, 64, 32), TensorSpec("x", ("n", "h", 32, 3), layout="nhwc"), ""),
+        ((), TensorSpec("x", ("n", 3, "h", 32)), ""),
+        ((3, 48, 32), TensorSpec("x", ("n", 3, "h", 32)), "[3, 32 to 96, 32]"),
+        ((3, 64, 64), TensorSpec("x", ("n", 3, "h", 32)), "[3, 32 to 96, 32]"),
+        ((1, 64, 32), TensorSpec("x", ("n", 3, "h", "h/2")), "[3, 32 to 96, 32]"),
+        ((64, 32), TensorSpec("x", (2, 3, 64, 32)), "[3, 64, 32]"),
+    ],
+)
+def test_a_size_that_the_input_does_not_have_is_refused(size: tuple[int, ...], spec: TensorSpec, taken: str) -> None:
+    axes = {"n": Axis(1, 2, 8), "h": Axis(32, 64, 96, 32)}
+    if not taken:
+        Preprocessing(size=size).check_size(spec, axes)
+        return
+    line = (
+        f"received preprocessing with size {[*size]}; expected {taken}, as the input x has it; correct it or leave it"
+    )
+    with pytest.raises(InputError, match=re.escape(line)):
+        Preprocessing(size=size).check_size(spec, axes)
 
 
 @pytest.mark.parametrize(

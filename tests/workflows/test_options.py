@@ -11,6 +11,7 @@ import torch
 
 from attn2trt import benchmark, cost, deploy
 from attn2trt.core.preprocessing import Preprocessing
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError
 from attn2trt.modules.target import Target
 from attn2trt.workflows.deploy_request import DeployRequest
@@ -110,6 +111,18 @@ def test_a_preprocessing_that_is_given_replaces_the_targets_own() -> None:
     described = given.described(target)
     assert {described.preprocessing, *(fallback.preprocessing for fallback in described.fallbacks)} == {how}
     assert plain.options(is_default_batch=True) != given.options(is_default_batch=True)
+
+
+def test_photographs_go_in_at_the_traced_size_and_no_other() -> None:
+    image = TensorSpec("x", ("batch", 3, "h", 64))
+    target = Target("mine", lambda: None, (image,), {"batch": Axis(1, 2, 8), "h": Axis(32, 64, 128)})  # type: ignore[arg-type,return-value]
+    traced, other = (
+        DeployRequest.of(17, "fp32", Weights(), Judging(), "none", Preprocessing(size=(3, side, 64)))
+        for side in (64, 128)
+    )
+    assert traced.described(target).preprocessing == traced.preprocessing
+    with pytest.raises(InputError, match=r"size \[3, 128, 64\]; expected \[3, 64, 64\], as the input x has it"):
+        other.described(target)
 
 
 @pytest.mark.parametrize(
