@@ -2,8 +2,8 @@
 //
 //   infer_ort BUNDLE [GRAPH]      GRAPH is model.onnx if none is named
 //
-// Exit code 0, or 1 with one line if a file is not the one that the manifest lists, if the graph does not run, or if an
-// output has another shape than the truth's, is no number, or is further from it than the verdict passes.
+// Exit code 0, or 1 with one line if the manifest was changed, if a file is not the one that it lists, if the graph does
+// not run, or if an output has another shape than the truth's, is no number, or is further from it than the verdict passes.
 
 #include <onnxruntime_cxx_api.h>
 
@@ -45,8 +45,7 @@ std::string taken(const Ort::Session& session, const std::string& name) {
 }
 
 // Throws unless the graph, and what is beside it of its weights, are the files that the manifest lists.
-void require_listed(const std::filesystem::path& folder, const std::string& graph) {
-  const bundle::Json manifest = bundle::read_manifest(folder);
+void require_listed(const std::filesystem::path& folder, const bundle::Json& manifest, const std::string& graph) {
   bundle::read_listed(folder, manifest, graph);
   for (const auto& file : manifest.at("files").members) {
     if (std::filesystem::path(file.first).extension() == ".data") bundle::read_listed(folder, manifest, file.first);
@@ -94,9 +93,10 @@ void keep_quiet() {
 
 int run(const std::filesystem::path& folder, const std::string& graph) {
   keep_quiet();
-  require_listed(folder, graph);
-  bundle::Case recorded = bundle::read_case(folder);
-  const std::string precision = precision_of(bundle::read_manifest(folder), graph);
+  const bundle::Json manifest = bundle::read_manifest(folder);
+  require_listed(folder, manifest, graph);
+  bundle::Case recorded = bundle::read_case(folder, manifest);
+  const std::string precision = precision_of(manifest, graph);
   const Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "infer_ort");
   Ort::Session session(environment, (folder / graph).c_str(), options_for(precision));
   const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);

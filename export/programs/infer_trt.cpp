@@ -114,8 +114,8 @@ class Stream {
 };
 
 int run(const std::filesystem::path& folder, const std::string& name) {
-  const bundle::Case recorded = bundle::read_case(folder);
   const bundle::Json manifest = bundle::read_manifest(folder);
+  const bundle::Case recorded = bundle::read_case(folder, manifest);
   const std::string plan = bundle::read_listed(folder, manifest, name);
   const bundle::Json& entry = entry_of(manifest, name);
   // Such a plan carries a runtime of its own, whose code is run; the hash has proven that it is the one meant.

@@ -20,6 +20,7 @@ namespace bundle {
 
 // A value of a JSON document. Numbers and words are kept as text.
 struct Json {
+  char kind = 0;  // the sign with which it begins: { [ " and 0 for a number or a word
   std::string text;
   std::vector<std::pair<std::string, Json>> members;
   std::vector<Json> items;
@@ -55,6 +56,7 @@ class JsonReader {
     if (depth > 64) throw std::runtime_error("JSON is nested too deeply");
     const char first = next();
     Json found;
+    if (std::strchr("{[\"", first) != nullptr) found.kind = first;
     if (first == '{') {
       for (char end = peek() == '}' ? next() : ','; end == ',';) {
         std::string name = string(next());
@@ -165,9 +167,66 @@ inline std::string read_listed(const std::filesystem::path& folder, const Json& 
   return content;
 }
 
+// A string of JSON in ASCII, as Python writes it.
+inline std::string quoted(const std::string& text) {
+  std::string found = "\"";
+  const auto escape = [&found](unsigned code) {
+    found += "\\u";
+    for (int part = 12; part >= 0; part -= 4) found += "0123456789abcdef"[code >> part & 15];
+  };
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const auto letter = static_cast<unsigned char>(text[at]);
+    const char* const known = "\"\\\b\f\n\r\t";
+    const char* const place = letter == 0 ? nullptr : std::strchr(known, letter);
+    if (place != nullptr) {
+      found += '\\';
+      found += "\"\\bfnrt"[place - known];
+    } else if (letter >= 0x20 && letter < 0x7F) {
+      found += static_cast<char>(letter);
+    } else if (letter < 0x80) {
+      escape(letter);
+    } else {  // UTF-8 of two to four bytes
+      int more = letter < 0xE0 ? 1 : letter < 0xF0 ? 2 : 3;
+      unsigned code = letter & (0x3Fu >> more);
+      for (; more > 0 && at + 1 < text.size(); --more) code = code << 6 | (static_cast<unsigned char>(text[++at]) & 0x3Fu);
+      if (code >= 0x10000) escape(0xD7C0 + (code >> 10));
+      escape(code >= 0x10000 ? 0xDC00 + (code & 0x3FF) : code);
+    }
+  }
+  return found + '"';
+}
+
+// The text that the hash of a manifest is taken of: sorted keys, no spaces, ASCII, without the hash itself.
+inline std::string hashed_text(const Json& value, bool is_outermost = true) {
+  if (value.kind == '"') return quoted(value.text);
+  if (value.kind == 0) return value.text;
+  std::string found;
+  if (value.kind == '[') {
+    for (const Json& item : value.items) found += (found.empty() ? "" : ",") + hashed_text(item, false);
+    return "[" + found + "]";
+  }
+  std::vector<std::size_t> order;
+  for (std::size_t at = 0; at < value.members.size(); ++at) {
+    if (!is_outermost || value.members[at].first != "sha256") order.push_back(at);
+  }
+  std::sort(order.begin(), order.end(), [&value](std::size_t one, std::size_t other) {
+    return value.members[one].first < value.members[other].first;
+  });
+  for (const std::size_t at : order) {
+    const auto& [name, member] = value.members[at];
+    found += (found.empty() ? "" : ",") + quoted(name) + ":" + hashed_text(member, false);
+  }
+  return "{" + found + "}";
+}
+
+// The manifest. Throws if it was changed since it was written; one of a version that did not hash it is taken.
 inline Json read_manifest(const std::filesystem::path& folder) {
   const std::string text = read_file(folder / "bundle.json");
-  return JsonReader(text).read();
+  Json found = JsonReader(text).read();
+  const Json* const hash = found.find("sha256");
+  if (hash != nullptr && sha256(hashed_text(found)) != hash->text)
+    throw std::runtime_error("bundle.json was changed since it was written: nothing is loaded; restore it");
+  return found;
 }
 
 inline std::size_t bytes_of(const std::string& dtype) {
@@ -250,8 +309,7 @@ struct Case {
   }
 };
 
-inline Case read_case(const std::filesystem::path& folder) {
-  const Json manifest = read_manifest(folder);
+inline Case read_case(const std::filesystem::path& folder, const Json& manifest) {
   const auto& cases = manifest.at("cases").items;
   if (cases.empty()) throw std::runtime_error("the bundle has no recorded case");
   const std::string key = cases.front().at("key").text;

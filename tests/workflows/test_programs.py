@@ -22,6 +22,7 @@ from manifest_edits import edit, list_as_it_is
 from safetensors.numpy import load_file, save_file
 from served_bundle import plan
 
+from attn2trt.core.manifest import manifest_hash, manifest_text
 from attn2trt.engines.environment import ask_driver
 from attn2trt.errors import CheckFailed, InputError, StorageError
 from attn2trt.export.deploy_files import AS_WRITTEN, PROGRAMS
@@ -207,6 +208,21 @@ def test_infer_ort_runs_no_file_that_was_changed(infer_ort: Path, tmp_path: Path
     assert (code, said.partition(" has sha256 ")[0]) == (1, f"error: {name}")
 
 
+@pytest.mark.slow
+def test_infer_ort_runs_nothing_of_a_manifest_that_was_changed(infer_ort: Path, tmp_path: Path) -> None:
+    file = served_bundle.write(tmp_path / "b").path / "bundle.json"
+    text = file.read_text(encoding="utf-8")
+    most = re.search(r'"most": [^,\s]+', text)
+    assert most is not None
+    file.write_text(text.replace(most[0], '"most": 9.5'), encoding="utf-8")
+    code, said = run(infer_ort, tmp_path / "b")
+    assert (code, said) == (1, "error: bundle.json was changed since it was written: nothing is loaded; restore it\n")
+    earlier = json.loads(text)
+    del earlier["sha256"]  # as a version that did not hash it wrote it
+    file.write_text(json.dumps(earlier), encoding="utf-8")
+    assert run(infer_ort, tmp_path / "b")[0] == 0
+
+
 CASE = """
 #include "recorded_case.h"
 int main(int, char** words) {
@@ -243,11 +259,12 @@ READER = """
 #include "sha256.h"
 int main(int, char** words) {
   const std::string text = bundle::read_file(words[1]);
-  std::cout << bundle::sha256(text) << "\\n";
+  std::cout << bundle::sha256(text);
   try {
     const bundle::Json found = bundle::JsonReader(text).read();
+    std::cout << " " << bundle::sha256(bundle::hashed_text(found)) << "\\n";
     for (const auto& member : found.members) std::cout << member.first << "=" << member.second.text << ";";
-  } catch (const std::exception& error) { std::cout << error.what(); }
+  } catch (const std::exception& error) { std::cout << "\\n" << error.what(); }
 }
 """
 
@@ -258,10 +275,13 @@ def test_the_reader_of_json_and_the_hash_are_right(compiler: None, tmp_path: Pat
     reader = tmp_path / "reader"
     code, said = run("g++", "-std=c++17", f"-I{PROGRAMS}", tmp_path / "reader.cpp", "-o", reader)
     assert code == 0, said
-    escaped = '{"a": 1.5e-7, "b\\n\\u00e9\\u20ac\\ud83d\\ude00": "c\\"d", "e": [1, {"f": null}], "g": {}}'
-    texts = {
-        escaped: 'a=1.5e-7;b\né€😀=c"d;e=;g=;',
+    escaped = '{"a": 1.5e-07, "b\\n\\u00e9\\u20ac\\ud83d\\ude00": "c\\"d", "e": [1, {"f": null}], "g": {}}'
+    texts: dict[str, str | None] = {
+        escaped: 'a=1.5e-07;b\né€😀=c"d;e=;g=;',
         " { } ": "",
+        manifest_text(
+            {"b": [True, None, -1.5e-07, [], {}], "a": {"sha256": "\x00\x1f\x7f\\/\b\f", "é€\uffff😀": {}}}
+        ): None,
         '{"a" 1}': "this is no JSON",
         '{"a": "': "this is no JSON",
         "[" * 100: "JSON is nested too deeply",
@@ -269,11 +289,15 @@ def test_the_reader_of_json_and_the_hash_are_right(compiler: None, tmp_path: Pat
     }
     for text, expected in texts.items():
         (tmp_path / "text").write_text(text, encoding="utf-8")
-        digest, _, found = run(reader, tmp_path / "text")[1].partition("\n")
-        assert (digest, found) == (hashlib.sha256(text.encode()).hexdigest(), expected)
+        digests, _, found = run(reader, tmp_path / "text")[1].partition("\n")
+        digest, *of_content = digests.split()
+        assert digest == hashlib.sha256(text.encode()).hexdigest()
+        assert expected is None or found == expected
+        is_read = found not in ("this is no JSON", "JSON is nested too deeply")
+        assert of_content == ([manifest_hash(json.loads(text))] if is_read else [])
     for size in (55, 56, 63, 64, 119, 120, 1000):
         (tmp_path / "text").write_bytes(bytes(range(256)) * 4 + b"x" * size)
-        digest = run(reader, tmp_path / "text")[1].partition("\n")[0]
+        digest = run(reader, tmp_path / "text")[1].split()[0]
         assert digest == hashlib.sha256((tmp_path / "text").read_bytes()).hexdigest()
 
 
