@@ -38,6 +38,14 @@ struct Json {
     throw std::runtime_error("there is no entry '" + name + "'");
   }
 
+  double number() const {
+    try {
+      return std::stod(text);
+    } catch (const std::logic_error&) {
+      throw std::runtime_error("'" + text + "' is no number");
+    }
+  }
+
   // True if the entry is there and says so: what is false may be left out.
   bool says(const std::string& name) const {
     const Json* const found = find(name);
@@ -305,7 +313,7 @@ struct Case {
       entry = lower == nullptr ? nullptr : lower->find(precision);
     }
     const Json* const found = entry == nullptr ? nullptr : entry->find("most");
-    return found == nullptr ? std::nan("") : std::stod(found->text);
+    return found == nullptr ? std::nan("") : found->number();
   }
 };
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import re
 import runpy
 import sys
@@ -14,10 +15,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import served_bundle
-from manifest_edits import edit, list_as_it_is
+from manifest_edits import edit, list_as_it_is, replaced
 from served_bundle import plan
 
 from attn2trt.core.bundle import Bundle
+from attn2trt.core.manifest import manifest_text
 from attn2trt.export.deploy_files import SCRIPT, write_script
 
 
@@ -295,6 +297,36 @@ def test_a_manifest_that_was_edited_judges_nothing(tmp_path: Path, machine: Mach
     file.write_text(re.sub(r'"most": "[^"]*"', '"most": "inf"', file.read_text()))
     with pytest.raises(SystemExit, match=r"b/bundle.json was changed since it was written: nothing is loaded"):
         machine.run(bundle)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("plans",), "text"),
+        (("plans",), None),
+        (("plans", 0), {}),
+        (("plans", 0, "profiles"), 1),
+        (("precisions",), [1]),
+        (("cases", 0, "outputs", 0, "most"), "all"),
+        (("cases", 0, "outputs", 0, "most"), 10**400),
+    ],
+)
+def test_an_entry_that_no_command_writes_is_one_line(
+    path: tuple[str | int, ...], value: Any, tmp_path: Path, machine: Machine
+) -> None:
+    bundle = bundle_with(tmp_path, plan())
+    text = manifest_text(replaced(json.loads((bundle.path / "bundle.json").read_text()), path, value))
+    (bundle.path / "bundle.json").write_text(text)
+    with pytest.raises(SystemExit, match=r"^\S+bundle.json has an entry that is none: \w+: .*$"):
+        machine.run(bundle)
+
+
+def test_a_limit_that_is_no_number_passes_nothing(tmp_path: Path, machine: Machine) -> None:
+    bundle = served_bundle.write(tmp_path / "b")
+    edit(bundle.path, lambda manifest: manifest["cases"][0]["outputs"][0].update(most="nan"))
+    with pytest.raises(SystemExit) as ended:
+        machine.run(bundle)
+    assert ended.value.code == 1
 
 
 def test_a_case_without_outputs_is_one_line(tmp_path: Path, machine: Machine) -> None:

@@ -192,6 +192,8 @@ def test_infer_ort_sees_a_wrong_graph_and_says_what_does_not_load(infer_ort: Pat
     edit(tmp_path / "b", lambda manifest: manifest["cases"][0]["outputs"][0].pop("most"))
     code, said = run(infer_ort, tmp_path / "b")
     assert (code, "(not judged here: attn2trt validate is the verdict)" in said) == (0, True), said
+    edit(tmp_path / "b", lambda manifest: manifest["cases"][0]["outputs"][0].update(most="all"))
+    assert run(infer_ort, tmp_path / "b") == (1, "error: 'all' is no number\n")
     for words, says in (((tmp_path,), "cannot read"), ((tmp_path / "b", "nowhere.onnx"), "no entry 'nowhere.onnx'")):
         code, said = run(infer_ort, *words)
         assert (code, says in said) == (1, True), said
