@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.destination import bundle_around, why_not_writable
+from ..core.typed_json import parsed
 from ..errors import InputError, StorageError
 from .output import strict
 
@@ -121,8 +122,8 @@ def _is_ours(path: Path) -> bool:
 def _is_document(content: bytes) -> bool:
     """Return True for what ``benchmark`` or ``cost`` wrote, and for a verdict as SARIF."""
     try:
-        document = json.loads(content)
+        document = parsed(content)
         is_sarif = "runs" in document and document["runs"][0]["tool"]["driver"]["name"] == "attn2trt"
         return bool(is_sarif or document.get("command") in COMMANDS)
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.input_path import Kind, require_readable, require_utf8
+from ..core.typed_json import parsed
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -165,8 +165,8 @@ def read_preprocessing(_context: click.Context, _option: click.Parameter, text: 
             raise InputError(f"received --preprocessing {text}, which is larger than {LARGEST_BYTES} bytes; {expected}")
         source = file.read_text(encoding="utf-8", errors="replace")
     try:
-        entry = json.loads(source)
-    except (ValueError, RecursionError) as error:
+        entry = parsed(source)
+    except ValueError as error:
         raise InputError(
             f"received --preprocessing {text[:80]}, which is no JSON ({error}); {expected}; correct it"
         ) from None

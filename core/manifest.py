@@ -11,7 +11,7 @@ from typing import Any, cast
 from ..errors import InputError, one_line
 from .dimension import size_of
 from .manifest_entries import Manifest
-from .typed_json import find_wrong, is_whole, short
+from .typed_json import find_wrong, is_whole, parsed, short
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -24,8 +24,8 @@ HASH = "sha256"  # of the manifest itself
 def read_manifest(file: Path) -> Manifest:
     """Read a manifest. Raises InputError if the file holds none, or one whose entries are not what they must be."""
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+        manifest = parsed(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except ValueError as error:
         reason = one_line(error)
         raise InputError(f"{file} is not readable JSON ({reason}); deploy the target again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

@@ -1,4 +1,4 @@
-"""Check a value that was read from JSON against the type that it should have."""
+"""Read JSON, and check a value of it against the type that it should have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import NotRequired
 
-__all__ = ["Is", "NotRequired", "find_wrong", "is_number", "is_whole", "short"]
+__all__ = ["Is", "NotRequired", "find_wrong", "is_number", "is_whole", "parsed", "short"]
 
 LONGEST_VALUE = 60
 Wrong = tuple[str, str]  # a place in the value, and what was expected there
@@ -26,6 +26,17 @@ class Is:
 
     expected: str
     holds: Callable[[Any], bool]
+
+
+def parsed(text: str | bytes, **options: Any) -> Any:
+    """Return what a JSON document says; ``options`` are those of ``json.loads``.
+
+    Raises ValueError for what is none, one that is nested too deeply included.
+    """
+    try:
+        return json.loads(text, **options)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def is_whole(value: Any, low: int = -(2**63)) -> bool:

@@ -7,7 +7,6 @@ training scripts save beside them: ``argparse.Namespace``, paths and NumPy scala
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
 import re
 import zipfile
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import file_hashes
 from ..core.input_path import require_utf8
+from ..core.typed_json import parsed
 from ..errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -150,9 +150,9 @@ def shard_names(path: Path) -> list[str]:
     if not path.name.endswith(INDEX) or not path.is_file():
         return []
     try:
-        names = [*dict.fromkeys(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())]
+        names = [*dict.fromkeys(parsed(path.read_text(encoding="utf-8"))["weight_map"].values())]
         outside = [name for name in names if Path(name).name != name]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(
             f"received {named(path)}, an index without a weight_map ({type(error).__name__}); expected that of a "
             "sharded checkpoint; copy it again"

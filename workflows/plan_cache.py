@@ -21,6 +21,8 @@ from typing import NamedTuple
 from ..core.bundle import Bundle
 from ..core.file_hashes import sha256
 from ..core.lock import try_lock
+from ..core.manifest import is_inside
+from ..core.typed_json import find_wrong, parsed
 from ..engines.environment import ask_driver
 from ..engines.tensorrt.build import BuildOptions
 from ..engines.tensorrt.flavours import Flavour
@@ -183,12 +185,11 @@ class PlanCache:
         """Return the graph in the folder that its own hash, and that of its weights, names."""
         hashes = [sha256(file) for file in sorted(graph.parent.iterdir())]
         folder = self._folder / hashlib.sha256("".join(hashes).encode()).hexdigest()[:32]
-        if not (folder / MODULES).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            (graph.parent / MODULES).write_text(json.dumps(dict(modules)), encoding="utf-8")
-            graph.parent.rename(folder)
-        name = next(file.name for file in folder.glob("*.onnx"))
-        return WrittenGraph(folder, name, modules)
+        folder.mkdir(exist_ok=True)
+        (graph.parent / MODULES).write_text(json.dumps(dict(modules)), encoding="utf-8")
+        for file in graph.parent.iterdir():  # also over those of an earlier run, which may be damaged by now
+            file.replace(folder / file.name)
+        return WrittenGraph(folder, graph.name, modules)
 
     def build(self, wanted: Mapping[str, WrittenGraph]) -> dict[str, BuiltPlan | str]:
         """Return the plan of each graph, or why there is none; those of earlier runs are taken as they are.
@@ -221,13 +222,21 @@ class PlanCache:
 
         A graph whose network is not known is the first of its own.
         """
-        built = [self.graph_in(file.parent.name) for file in sorted(self._folder.glob(f"*/{ABOUT}"))]
+        built = [*self._whole()]
         graphs = {graph.folder: graph for graph in (*built, *wanted)}
         networks = self._networks([*graphs.values()]) if len(graphs) > max(1, len(built)) else {}
         first: dict[str, WrittenGraph] = {}
         for folder, graph in graphs.items():
             first.setdefault(networks.get(folder) or folder.name, graph)
         return {graph.folder: first[networks.get(graph.folder) or graph.folder.name] for graph in wanted}
+
+    def _whole(self) -> Iterator[WrittenGraph]:
+        """Yield the graphs of earlier runs that are there, with their plans."""
+        for file in sorted(self._folder.glob(f"*/{ABOUT}")):
+            with contextlib.suppress(InputError):
+                graph = self.graph_in(file.parent.name)
+                if self.known(graph) is not None:
+                    yield graph
 
     def _networks(self, graphs: Sequence[WrittenGraph]) -> dict[Path, str]:
         """Return the hash of each graph's network by its folder, where it is kept; "" or none if nobody can tell."""
@@ -243,16 +252,18 @@ class PlanCache:
             return {}
         for graph, network in zip(new, found, strict=True):
             files[graph.folder].write_text(network, encoding="utf-8")
-        return {folder: file.read_text(encoding="utf-8") for folder, file in files.items()}
+        return {folder: file.read_text(encoding="utf-8", errors="ignore") for folder, file in files.items()}
 
     def graph_in(self, name: str) -> WrittenGraph:
         """Return the graph of a plan's folder, by the folder's name. Raises InputError if there is none."""
         folder = self._folder / name
         try:
-            modules = json.loads((folder / MODULES).read_text(encoding="utf-8"))
-            file = next(file.name for file in folder.glob("*.onnx"))
-        except (OSError, ValueError, StopIteration):
-            raise InputError(f"{folder} holds no graph any more; build it again") from None
+            modules = parsed((folder / MODULES).read_text(encoding="utf-8"))
+            file = next((file.name for file in folder.glob("*.onnx")), "")
+        except (OSError, ValueError):
+            modules, file = None, ""
+        if not file or find_wrong(modules, dict[str, str]) is not None:
+            raise InputError(f"{folder} holds no graph any more; build it again")
         return WrittenGraph(folder, file, modules)
 
     def _end(self, graph: WrittenGraph, build: PlanBuild, plans: dict[Path, BuiltPlan | str]) -> None:
@@ -271,15 +282,19 @@ class PlanCache:
         plans[graph.folder] = BuiltPlan(graph, plan, digest, files)
 
     def known(self, graph: WrittenGraph) -> BuiltPlan | None:
-        """Return the plan that an earlier run has built of the graph; None if there is none, or no whole one."""
+        """Return the plan that an earlier run has built of the graph; None if that, or the graph, is not whole."""
         try:
-            about = json.loads((graph.folder / ABOUT).read_text(encoding="utf-8"))
-            plan, files = Plan.from_json(about["plan"]), dict(about["files"])
-            if sha256(graph.folder / plan.file) != about["sha256"]:
+            about = parsed((graph.folder / ABOUT).read_text(encoding="utf-8"))
+            plan, files, digest = Plan.from_json(about["plan"]), about["files"], about["sha256"]
+            if find_wrong(files, dict[str, str]) is not None or not all(map(is_inside, files)):
+                return None
+            if not all((graph.folder / name).is_file() for name in files):
+                return None
+            if (sha256(graph.folder / plan.file), sha256(graph.path)) != (digest, plan.graph):
                 return None
         except (OSError, ValueError, KeyError, TypeError, InputError):
             return None
-        return BuiltPlan(graph, plan, about["sha256"], files)
+        return BuiltPlan(graph, plan, digest, files)
 
     def build_until(self, deadline: float | None) -> None:
         """Begin no build after this time of ``time.monotonic``, and let none run on; None, as at first, for no end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,6 +22,7 @@ from ..core.input_path import require_readable
 from ..core.manifest import REFERENCE, REPORT
 from ..core.progress import Remark
 from ..core.tensor_spec import optima
+from ..core.typed_json import parsed
 from ..engines.tensorrt.flavours import FLAVOURS
 from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
 from ..report.bundle_view import BENCHMARK, COST, PREDICTIONS, VALIDATED
@@ -225,8 +225,8 @@ def _document(bundle: Bundle, file: Path) -> tuple[str, Mapping[str, Any]]:
     if file.stat().st_size > LARGEST_BYTES:
         raise InputError(f"received --add {file}, which is too large; {expected}")
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        document = parsed(file.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise InputError(f"received --add {file}, which is no JSON ({error}); {expected}") from error
     command = document.get("command") if isinstance(document, dict) else None
     if command not in DOCUMENTS:

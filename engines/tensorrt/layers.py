@@ -10,7 +10,6 @@ name and the weights tell.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.precision import FP32, PRECISIONS
+from ...core.typed_json import parsed
 from .kernel_names import kernel_precision
 from .layer_tensors import LayerTensor, element_bytes, read_tensor
 
@@ -62,12 +62,14 @@ class Layer:
 def read_layers(text: str) -> list[Layer]:
     """Return the layers of an inspector's document. Raises ValueError if it is none, or one of names alone."""
     try:
-        found = json.loads(text, strict=False)["Layers"]
-        if not all(isinstance(entry, Mapping) for entry in found):
-            raise ValueError("the document has the names of layers alone")
-        return [_layer(entry) for entry in found]
-    except (AttributeError, KeyError, RecursionError, TypeError, json.JSONDecodeError) as error:
+        found = parsed(text, strict=False)["Layers"]
+        entries = [entry for entry in found if isinstance(entry, Mapping)]
+        layers = [_layer(entry) for entry in entries]
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the inspector's document cannot be read ({error!r})") from None
+    if len(entries) < len(found):
+        raise ValueError("the document has the names of layers alone")
+    return layers
 
 
 def fullest(documents: Iterable[str]) -> str:

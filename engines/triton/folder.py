@@ -12,6 +12,7 @@ from typing import Any
 from ...core.bundle import Bundle
 from ...core.bundle_writer import flush
 from ...core.file_hashes import sha256
+from ...core.typed_json import parsed
 from ...errors import CheckFailed, InputError
 from .config import CONFIG, label_file, to_text
 from .source import PROGRAM, Source, hashes
@@ -86,7 +87,7 @@ def require_own(folder: Path) -> None:
     try:
         if folder.is_symlink() or listing.is_symlink():
             raise ValueError("a link")
-        document = json.loads(listing.read_text(encoding="utf-8"))
+        document = parsed(listing.read_text(encoding="utf-8"))
         listed = {str(name): str(value) for name, value in document["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ...core.bundle import Bundle
 from ...core.precision import FP32, PRECISIONS
 from ...core.tensor_spec import Axis, TensorSpec
+from ...core.typed_json import parsed
 from ...errors import InputError, typed_line
 from ..tensorrt.profiles import Profile, is_held
 from .client import NOT_OF_THE_PROTOCOL, Refused, TritonClient
@@ -134,12 +134,12 @@ class _Search:
 def _about(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a configuration says of its files; empty if it says nothing that can be read."""
     try:
-        found = json.loads(config["parameters"][ABOUT]["string_value"])
+        found = parsed(config["parameters"][ABOUT]["string_value"])
         versions = {
             str(number): {**entry, "files": dict(entry.get("files", {}))} for number, entry in found["versions"].items()
         }
         return {**found, "versions": versions}
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return {}
 
 

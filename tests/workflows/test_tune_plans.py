@@ -392,6 +392,30 @@ def test_a_cache_of_ones_own_is_kept_and_used_by_one_at_a_time(bundle: Path, wor
     assert len(world.orders) == 4
 
 
+def test_what_is_damaged_in_a_cache_is_built_again(bundle: Path, world: World, tmp_path: Path) -> None:
+    def damages(folder: Path, place: int) -> None:
+        if place == 0:
+            (folder / plan_cache.MODULES).write_text("[" * 100_000)
+        elif place == 1:
+            next(folder.glob("*.onnx")).unlink()
+        elif place == 2:
+            next(folder.glob("*.onnx")).write_bytes(b"another graph")
+        else:
+            about = json.loads((folder / plan_cache.ABOUT).read_text())
+            (folder / plan_cache.ABOUT).write_text(json.dumps({**about, "files": {"../x": "y"}}))
+        (folder / plan_cache.NETWORK).write_bytes(b"\xff")
+
+    world.choices = [A, B, C]
+    tune(bundle, cache=tmp_path / "mine")
+    built = len(world.orders)
+    folders = sorted((tmp_path / "mine").glob("*/*/"))
+    for place, folder in enumerate(folders[:4]):
+        damages(folder, place)
+    found = tune(bundle, cache=tmp_path / "mine")
+    assert found.tuning.not_tried == {}
+    assert len(world.orders) == built + 1  # graphs are written again, so that the plans of three of them are whole
+
+
 def test_the_ranges_of_the_plan_and_the_sizes_to_be_fast_at(bundle: Path, world: World) -> None:
     found = tune(bundle, at="batch=4", profile="batch=1:1:4")
     assert (found.tuning.sizes, found.tuning.profiles) == ({"batch": 4}, ("batch=1:4:4",))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ import numpy as np
 
 from ...core.input_path import require_readable
 from ...core.preprocessing import Placement, Preprocessing
+from ...core.typed_json import parsed
 from ...errors import InputError, one_line
 from ..images import read_mask
 from .classes import Classes
@@ -225,8 +225,8 @@ def array_labels(labels: Any, metric: Metric, source: Path) -> Labels:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
+        return parsed(_text(path))
+    except ValueError as error:
         reason = one_line(error)
         raise InputError(f"received --labels {path}, which is no JSON ({reason}); write the file again") from None
 

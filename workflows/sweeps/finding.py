@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...core.processes import ending
+from ...core.typed_json import parsed
 from ...engines.timing.runtimes import RUNTIMES, is_of_bundle
 from ...errors import InputError
 
@@ -33,7 +33,7 @@ def finding_of(verb: str, output: str, errors: str, code: int) -> Finding:
         code: Its exit code.
     """
     try:
-        document = json.loads(output)
+        document = parsed(output)
         return _READERS[verb](document)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, InputError):
         lines = [line for line in errors.splitlines() if line.startswith(("error:", "internal error:"))]

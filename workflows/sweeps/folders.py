@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
@@ -12,6 +11,7 @@ from typing import Any
 from ...core.bundle_writer import flush
 from ...core.destination import KINDS, check_outside_bundles, check_owned, check_parents, check_writable
 from ...core.manifest import MANIFEST
+from ...core.typed_json import parsed
 from ...errors import InputError
 from .matrix import BUNDLE, Job
 
@@ -84,8 +84,8 @@ def read_json(file: Path) -> Any:
     try:
         if file.is_symlink() or not file.is_file() or file.stat().st_size > LARGEST_JSON:
             return None
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        return parsed(file.read_text(encoding="utf-8"))
+    except ValueError:
         return None
 
 

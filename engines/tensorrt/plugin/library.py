@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ....core.input_path import require_readable
+from ....core.typed_json import parsed
 from ....errors import CheckFailed, InputError
 from ..versions import Version
 from .build import ABOUT, LIBRARY
@@ -38,7 +38,7 @@ def read_plugin(folder: Path) -> PluginLibrary:
     require_readable(folder, "a folder that attn2trt plugin wrote", option="--plugin", kind="folder")
     try:
         with (folder / ABOUT).open("rb") as stream:
-            about = json.loads(stream.read(MOST_BYTES))
+            about = parsed(stream.read(MOST_BYTES))
         sha256 = str(about["files"][LIBRARY]["sha256"])
         version = Version(*map(int, str(about["tensorrt"]).split(".")))
     except (OSError, ValueError, KeyError, TypeError):

@@ -102,9 +102,22 @@ def test_the_nodes_of_a_layer_are_found(entry: dict[str, Any], expected: set[str
     assert expected <= found.names
 
 
+NO_DOCUMENTS = ("", "[]", "{}", '{"Layers": 3}', '{"Layers": ["Conv_0"]}', '{"Layers": [{"Inputs": 1}]}', "[" * 100_000)
+OVERFLOWS = '{"Layers": [{"Weights": {"Count": 1e999}}]}'
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"Layers": 3}', '{"Layers": ["Conv_0"]}', '{"Layers": [{"Inputs": 1}]}', "[" * 100_000],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"Layers": 3}',
+        '{"Layers": ["Conv_0"]}',
+        '{"Layers": [{"Inputs": 1}]}',
+        "[" * 100_000,
+        OVERFLOWS,
+    ],
     ids=lambda text: text[:30],
 )
 def test_what_is_no_such_document_is_refused(text: str) -> None:

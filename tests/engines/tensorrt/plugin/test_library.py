@@ -74,3 +74,6 @@ def test_what_is_no_such_folder(folder: Path, about: str) -> None:
         read_plugin(folder)
     with pytest.raises(InputError, match=r"received --plugin .*none, which is not there"):
         read_plugin(folder / "none")
+    (folder / ABOUT).write_text("[" * 100_000)
+    with pytest.raises(InputError, match="expected a folder that attn2trt plugin wrote"):
+        read_plugin(folder)
