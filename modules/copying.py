@@ -7,12 +7,16 @@ original, and the copy's forward reads what the original had when it was copied.
 from __future__ import annotations
 
 import copy
+import copyreg
 import dis
 import functools
 import gc
 import types
 import weakref
+from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from operator import methodcaller
 from typing import Any
 
 import torch
@@ -23,6 +27,10 @@ from .user_line import is_users
 
 # What nothing of a module is looked for behind.
 _LEAVES = (torch.Tensor, type, types.ModuleType, types.CodeType, types.FrameType, str, bytes, int, float, complex)
+
+# ``copy`` has no way to copy what looks at a dict, as ``self.layers.keys()`` that a module keeps.
+_DICTS: tuple[dict[Any, Any], ...] = ({}, OrderedDict())
+_VIEWS = {type(methodcaller(name)(held)): methodcaller(name) for held in _DICTS for name in ("keys", "values", "items")}
 
 
 def copy_module(module: nn.Module, *, shares_parameters: bool = False, dtype: torch.dtype | None = None) -> nn.Module:
@@ -63,7 +71,8 @@ def _as_type(parameter: nn.Parameter, dtype: torch.dtype | None) -> Iterator[nn.
 
 def _copied(module: nn.Module, memo: dict[int, Any]) -> tuple[nn.Module, _Redirection]:
     try:
-        copied = copy.deepcopy(module, memo)
+        with _copied_views():
+            copied = copy.deepcopy(module, memo)
         redirection = _Redirection(memo)
         redirection.of(copied)
     except Exception as error:
@@ -73,6 +82,24 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> tuple[nn.Module, _Redire
             "make copy.deepcopy(module) work"
         ) from error
     return copied, redirection
+
+
+@contextmanager
+def _copied_views() -> Iterator[None]:
+    """Have ``copy`` copy what looks at a dict as one that looks at the copied dict."""
+    before = dict(copyreg.dispatch_table)
+    copyreg.dispatch_table.update({view: _reduced for view in _VIEWS if view not in before})
+    try:
+        yield
+    finally:
+        for view in _VIEWS:
+            if view not in before:
+                del copyreg.dispatch_table[view]
+
+
+def _reduced(view: Any) -> tuple[Any, ...]:
+    (held,) = gc.get_referents(view)
+    return _VIEWS[type(view)], (held,)
 
 
 def _computed(module: nn.Module) -> Iterator[torch.Tensor]:

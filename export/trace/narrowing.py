@@ -92,6 +92,11 @@ def restrict(
     for guard in guards:
         failing = failing_sizes(guard, kept) if len(guard.axes) > 1 else []
         if failing and not (guard.settles and is_settled(failing, lambda sizes: agrees(traced | dict(sizes)))):
+            if parts := _parts(guard):
+                kept, violation = restrict(parts, kept, lambda _: False)
+                if violation is not None:
+                    return kept, violation
+                continue
             found = _by_multiples(guard, kept)
             if found is None:
                 return kept, Violation(guard)
@@ -194,6 +199,23 @@ def _elsewhere(axis: Axis, holds: Callable[[int], bool], best: Axis | None) -> A
         if all(map(holds, sizes)):
             return Axis(sizes[0], min(sizes, key=lambda size: abs(size - axis.opt)), sizes[-1], number)
     return None
+
+
+def _parts(guard: Guard) -> list[Guard]:
+    """Return guards that hold together if this one does: the smaller of two sizes is at least 8 if each of them is.
+
+    None if it is no such comparison.
+    """
+    condition = guard.condition
+    if type(guard) is not Guard or not isinstance(condition, (sympy.Ge, sympy.Gt, sympy.Le, sympy.Lt)):
+        return []
+    splitting = ("Min", "Max") if isinstance(condition, (sympy.Ge, sympy.Gt)) else ("Max", "Min")
+    sides = [
+        side.args if type(side).__name__ == splits else (side,)
+        for side, splits in zip(condition.args, splitting, strict=True)
+    ]
+    parts = [condition.func(*one) for one in itertools.product(*sides)]
+    return [replace(guard, condition=part) for part in parts if part.free_symbols] if len(parts) > 1 else []
 
 
 def _multiples(axis: Axis, step: int) -> Axis:

@@ -23,7 +23,11 @@ from .guards import Guard
 from .unproven import Unproven, over
 
 _WRITERS = ("__repr__", "__str__", "__format__")
-_READ_BY_PEOPLE = re.compile(r"assert|check|print|warn|log|debug|info|error|exception|record_function|range_push")
+_READ_BY_PEOPLE = re.compile(
+    "assert|check|ensure|require|expect|verify|validate|print|warn|log|debug|info|error|exception|raise|fail"
+    "|record_function|range_push",
+    re.IGNORECASE,
+)
 
 
 class AsText(Unproven):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import weakref
 from collections.abc import Callable
@@ -221,3 +222,16 @@ def test_a_copy_computes_by_itself_what_torch_compile_was_given() -> None:
     assert not copied(torch.ones(2)).any()
     with pytest.raises(Exception, match="it was compiled"):
         net(torch.ones(2))
+
+
+@pytest.mark.parametrize("view", ["keys", "values", "items"])
+def test_what_looks_at_a_dict_looks_at_the_copied_one(view: str) -> None:
+    net = nn.Module()
+    net.layers, net.tables = nn.ModuleDict({"4": nn.ReLU(), "8": nn.Tanh()}), {"rows": 3}
+    net.scales, net.rows = getattr(net.layers, view)(), getattr(net.tables, view)()
+    copied = copy_module(net)
+    assert list(copied.scales) == list(getattr(copied.layers, view)())  # type: ignore[call-overload]
+    copied.tables["columns"] = 4  # type: ignore[index,operator]
+    assert (len(copied.rows), len(net.rows)) == (2, 1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="cannot pickle"):
+        copy.deepcopy({}.keys())

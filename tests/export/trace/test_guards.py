@@ -12,7 +12,7 @@ import sympy
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils._sympy.functions import FloorDiv, Mod, PythonMod
+from torch.utils._sympy.functions import FloorDiv, Max, Min, Mod, PythonMod
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.ort_runtime import OrtRuntime
@@ -49,6 +49,23 @@ def test_evenness_becomes_a_multiple_and_moves_the_ends_inwards() -> None:
 def test_guards_of_one_axis_are_taken_together() -> None:
     guards = [guard(sympy.Eq(Mod(HEIGHT, 2), 0)), guard(sympy.Eq(Mod(HEIGHT, 3), 0))]
     assert restrict(guards, AXES, never)[0]["height"] == Axis(6, 12, 30, multiple=6)
+
+
+@pytest.mark.parametrize(
+    ("condition", "left"),
+    [
+        (Min(HEIGHT, WIDTH) >= 8, ("height", Axis(8, 12, 31))),
+        (Min(HEIGHT, 2 * WIDTH) > 13, ("width", Axis(7, 16, 40))),
+        (Max(HEIGHT, WIDTH) < 36, ("width", Axis(6, 16, 35))),
+        (Min(HEIGHT, WIDTH) <= Max(HEIGHT, WIDTH), None),
+    ],
+)
+def test_the_smaller_of_two_sizes_narrows_one_axis_after_the_other(
+    condition: sympy.Basic, left: tuple[str, Axis] | None
+) -> None:
+    axes = AXES if "2*" not in str(condition) else AXES | {"height": Axis(14, 16, 31)}
+    violation = restrict([guard(condition)], axes, never)[1]
+    assert (violation and (violation.axis, violation.narrower)) == left
 
 
 def test_a_product_of_windows_gives_a_multiple_to_each_axis() -> None:

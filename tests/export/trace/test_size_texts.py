@@ -74,12 +74,18 @@ def in_windows(m: nn.Module, x: Tensor) -> Tensor:
     return x.view(-1, 3, x.shape[2] // 4, 4, x.shape[3]).amax(3)
 
 
+def ENSURE_IMAGE(is_true: bool, message: str) -> None:
+    if not is_true:
+        raise ValueError(message)
+
+
 def read_by_people(m: nn.Module, x: Tensor) -> Tensor:
     torch._assert(
         x.shape[1] == 3,
         f"received {x.shape[2]}",
     )
     assert x.ndim == 4, f"received {x.shape}"
+    ENSURE_IMAGE(x.ndim == 4, f"received {x.shape}")
     logging.getLogger(__name__).debug(f"received {x.shape[3]}")
     with torch.profiler.record_function(f"rows of {x.shape[2]}"):
         return x * 2
