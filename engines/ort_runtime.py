@@ -30,6 +30,10 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 _ERRORS_ONLY = 3
+_OF_A_MISSING_KERNEL = (
+    "compute it in float32, without .double(), if it is in float64; else deploy the PyTorch module, or export it with "
+    "a lower opset"
+)
 
 
 def import_onnxruntime() -> Any:
@@ -216,8 +220,7 @@ def _open(model: Path | str | bytes, options: Any, provider: str) -> Any:
         reason = one_line(error, 300)
         if provider != CPU:
             raise MissingRequirement(f"ONNX Runtime cannot run {where} on {provider} alone: {reason}") from error
-        lacks = "NOT_IMPLEMENTED" in reason
-        advice = "deploy the PyTorch module, or export it with a lower opset" if lacks else "export it again"
+        advice = _OF_A_MISSING_KERNEL if "NOT_IMPLEMENTED" in reason else "export it again"
         raise CheckFailed(f"ONNX Runtime cannot load {where}: {reason}; {advice}") from error
 
 

@@ -69,7 +69,7 @@ def write_between(
         if resize is None or not isinstance(node.args[0], Node) or node.args[2]:  # corners that are aligned
             continue
         size, rest = node.args[1], node.args[3:]
-        if size is None or any(factors for factors in rest):
+        if size is None or any(rest) or node.args[0].meta["val"].dtype != torch.float32:  # whose places ours are
             continue
         if not is_onnx_s(node, None, names, axes, SamePlaces):
             node.target, node.args, found = _BETWEEN, (node.args[0], size, resize[1] == "bicubic2d"), True

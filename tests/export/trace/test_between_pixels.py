@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.errors import CheckFailed
 from attn2trt.export.trace.between_pixels import finds_same
 
 
@@ -50,3 +51,15 @@ def test_a_graph_has_pytorchs_places_at_every_size(height: int, tmp_path: Path) 
     x = torch.randn(1, 2, height, 14)
     for value, truth in zip(OrtRuntime(graph.path).run({"x": x.numpy()}).values(), module(x.double()), strict=True):
         np.testing.assert_allclose(value, truth.numpy(), rtol=1e-6, atol=1e-6)
+
+
+class InFloat64(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x.double(), (x.shape[2] * 8 // 7, 16), mode="bilinear").float()
+
+
+def test_a_resize_in_float64_is_left_to_onnx_whose_runtime_lacks_it(tmp_path: Path) -> None:
+    _, graph = exported(InFloat64(), tmp_path, "none", (1, 2, 14, 14))
+    assert "Resize" in [node.op_type for node in onnx.load(graph.path).graph.node]
+    with pytest.raises(CheckFailed, match=r"Resize.*; compute it in float32, without \.double\(\), if"):
+        OrtRuntime(graph.path)
