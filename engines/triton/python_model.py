@@ -23,22 +23,30 @@ class TritonPythonModel:
         import triton_python_backend_utils as triton  # Triton's own, which is nowhere else
 
         self._triton = triton
-        config = json.loads(args["model_config"])
         version = args["model_version"]
         folder = Path(args["model_repository"]) / version
-        about = json.loads(config["parameters"]["attn2trt"]["string_value"])["versions"][version]
-        for name, expected in about["files"].items():
-            found = _sha256(folder / name)
+        try:
+            config = json.loads(args["model_config"])
+            about = json.loads(config["parameters"]["attn2trt"]["string_value"])["versions"][version]
+            hashes = {name: (expected, _sha256(folder / name)) for name, expected in about["files"].items()}
+            graph, is_optimised = str(folder / about["main"]), about["optimised"]
+            if about["main"] not in hashes:
+                raise ValueError(f"there is no hash of {about['main']}")
+        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise triton.TritonModelException(
+                f"{folder} is not as attn2trt triton wrote it: {type(error).__name__}: {error}; write it again"
+            ) from None
+        for name, (expected, found) in hashes.items():
             if found != expected:
                 raise triton.TritonModelException(f"{name} has sha256 {found}; expected {expected}; write it again")
         options = onnxruntime.SessionOptions()
-        if not about["optimised"]:  # ONNX Runtime's optimiser gets graphs of this precision wrong
+        if not is_optimised:  # ONNX Runtime's optimiser gets graphs of this precision wrong
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         providers: list[Any] = ["CPUExecutionProvider"]
         if args["model_instance_kind"] == "GPU":
             providers = [("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"], "use_tf32": "0"})]
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        self._session = onnxruntime.InferenceSession(str(folder / about["main"]), options, providers=providers)
+        self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
         wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
         if self._session.get_providers()[0] != wanted:  # ONNX Runtime takes another one in silence
             raise triton.TritonModelException(f"ONNX Runtime has no {wanted} here; serve it with --device cpu")
@@ -49,13 +57,12 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests that Triton put together, as one batch if the model has one."""
-        feeds = [self._feeds(request) for request in requests]
         if self._batches and len(requests) > 1:
             try:
-                return self._together(feeds)
+                return self._together([self._feeds(request) for request in requests])
             except Exception:  # one of them is wrong, or all are too much for one run: each gets an answer of its own
-                return [self._answer(one) for one in feeds]
-        return [self._answer(one) for one in feeds]
+                return [self._answer(request) for request in requests]
+        return [self._answer(request) for request in requests]
 
     def _feeds(self, request: Any) -> dict[str, Any]:
         # Not as_numpy: a backend that was built before NumPy 2 reads wrong numbers from its arrays. DLPack is in both.
@@ -69,9 +76,9 @@ class TritonPythonModel:
         parts = [np.split(value, ends) for value in self._session.run(self._outputs, whole)]
         return [self._response(values) for values in zip(*parts, strict=True)]
 
-    def _answer(self, feeds: dict[str, Any]) -> Any:
+    def _answer(self, request: Any) -> Any:
         try:
-            return self._response(self._session.run(self._outputs, feeds))
+            return self._response(self._session.run(self._outputs, self._feeds(request)))
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
             return self._triton.InferenceResponse(output_tensors=[], error=self._triton.TritonError(str(error)))
 

@@ -75,17 +75,19 @@ def started(
     sha256: str = "",
     shape: Any = None,
     optimised: bool = True,
+    about: Any = "",
 ) -> Any:
     (folder / "1").mkdir()
     graph = folder / "1" / "model.onnx"
     onnx.save(served_bundle.graph(served_bundle.SHAPE if shape is None else shape), graph)
     files = {"model.onnx": sha256 or hashlib.sha256(graph.read_bytes()).hexdigest()}
-    about = json.dumps({"versions": {"1": {"main": "model.onnx", "files": files, "optimised": optimised}}})
+    whole = {"versions": {"1": {"main": "model.onnx", "files": files, "optimised": optimised}}}
+    said = json.dumps(whole if about == "" else about)
     config = {
         "input": [{"name": "x"}],
         "output": [{"name": "y"}],
         "max_batch_size": batch,
-        "parameters": {"attn2trt": {"string_value": about}},
+        "parameters": {"attn2trt": {"string_value": said}},
     }
     model = program.TritonPythonModel()
     model.initialize(
@@ -152,11 +154,30 @@ def test_a_request_that_is_wrong_does_not_spoil_its_neighbours(program: ModuleTy
     assert np.array_equal(first.output_tensors[0].array, good["x"] * 2)
     assert second.output_tensors == []
     assert "invalid dimensions" in second.error
+    first, second = model.execute([good, {"x": "no tensor"}])
+    assert np.array_equal(first.output_tensors[0].array, good["x"] * 2)
+    assert second.output_tensors == []
 
 
 def test_a_graph_that_was_changed_is_not_loaded(program: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=f"model.onnx has sha256 .*; expected {'0' * 64}"):
         started(program, tmp_path, sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        None,
+        {},
+        {"versions": {"2": {}}},
+        {"versions": {"1": {"main": "model.onnx", "files": {}, "optimised": True}}},
+        {"versions": {"1": {"main": "model.onnx", "files": {"other.onnx": "0"}, "optimised": True}}},
+        {"versions": {"1": {"main": 1, "files": ["model.onnx"], "optimised": True}}},
+    ],
+)
+def test_a_configuration_that_was_changed_is_one_line(program: ModuleType, tmp_path: Path, about: Any) -> None:
+    with pytest.raises(ModelError, match=r"^\S+ is not as attn2trt triton wrote it: \w+: .*; write it again$"):
+        started(program, tmp_path, about=about)
 
 
 def test_a_gpu_that_is_not_there_is_an_error_and_not_the_cpu(program: ModuleType, tmp_path: Path) -> None:
