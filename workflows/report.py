@@ -24,7 +24,7 @@ from ..core.progress import Remark
 from ..core.tensor_spec import optima
 from ..core.typed_json import parsed
 from ..engines.tensorrt.flavours import FLAVOURS
-from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
+from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError, one_line
 from ..report.bundle_view import BENCHMARK, COST, PREDICTIONS, VALIDATED
 from ..validate.place import Boundary
 from ..validate.predictions.results import Predictions
@@ -229,8 +229,8 @@ def _document(bundle: Bundle, file: Path) -> tuple[str, Mapping[str, Any]]:
     except ValueError as error:
         raise InputError(f"received --add {file}, which is no JSON ({error}); {expected}") from error
     command = document.get("command") if isinstance(document, dict) else None
-    if command not in DOCUMENTS:
-        raise InputError(f"received --add {file}, a document of {command or 'no command'}; {expected}")
+    if not isinstance(command, str) or command not in DOCUMENTS:
+        raise InputError(f"received --add {file}, a document of {one_line(command or 'no command')}; {expected}")
     if document.get("target") != bundle.name:
         raise InputError(
             f"received --add {file}, which is about {document.get('target')}; expected {bundle.name}; run "

@@ -88,6 +88,7 @@ def test_a_document_of_other_sizes_is_refused(shape: list[int], is_taken: bool, 
         ("no JSON", "no JSON.*expected what attn2trt cost or attn2trt benchmark writes"),
         ("[1]", "a document of no command"),
         ('{"command": "attn2trt show"}', "a document of attn2trt show"),
+        ('{"command": ["attn2trt cost"]}', r"a document of \['attn2trt cost'\]"),
         (
             '{"command": "attn2trt cost", "target": "other"}',
             "about other; expected mine; run attn2trt cost mine --shape x=2x3 -o ",
