@@ -2,7 +2,8 @@
 
 ``if self.prob[i] > 0:`` and ``range(self.count.item())`` ask for a number that weights and buffers hold. A trace has
 tensors without data, and cannot answer. The value is known all the same: it is computed from the module's own tensors
-when Python asks. What depends on an input is never known, and what each call changes is refused.
+when Python asks. What depends on an input is never known, and what each call changes is refused. A branch that only
+writes a log decides nothing: it is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ...errors import ModuleRefused
-from ...modules.user_line import frames, line_of
+from ...modules.user_line import frames, is_users, line_of
+from .for_people import only_logs
 from .guards import is_dynamic
 
 # The methods by which Python reads a tensor's numbers.
@@ -97,6 +99,8 @@ class KnownValues(TorchFunctionMode):
             self._asked |= {name: line_of(frames()) for name in known.names if name not in self._asked}
             with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.no_grad():
                 return func(known.value())
+        if func is Tensor.__bool__ and only_logs(*next(filter(lambda frame: is_users(frame[0]), frames()), ("", 0))):
+            return False
         result = func(*args, **options)
         if self._known:
             self._see(func, args, options, result)

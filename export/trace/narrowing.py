@@ -204,9 +204,11 @@ def _elsewhere(axis: Axis, holds: Callable[[int], bool], best: Axis | None) -> A
 def _parts(guard: Guard) -> list[Guard]:
     """Return guards that hold together if this one does: the smaller of two sizes is at least 8 if each of them is.
 
-    None if it is no such comparison.
+    None if it has no such parts.
     """
     condition = guard.condition
+    if type(guard) is Guard and isinstance(condition, sympy.And):
+        return [replace(guard, condition=part) for part in condition.args]
     if type(guard) is not Guard or not isinstance(condition, (sympy.Ge, sympy.Gt, sympy.Le, sympy.Lt)):
         return []
     splitting = ("Min", "Max") if isinstance(condition, (sympy.Ge, sympy.Gt)) else ("Max", "Min")

@@ -6,12 +6,8 @@ other sizes. Every such line is noted, but for those whose text only people read
 
 from __future__ import annotations
 
-import ast
-import linecache
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -19,15 +15,11 @@ import sympy  # type: ignore[import-untyped]
 import torch
 
 from ...modules.user_line import describe, is_users
+from .for_people import is_read_by_people
 from .guards import Guard
 from .unproven import Unproven, over
 
 _WRITERS = ("__repr__", "__str__", "__format__")
-_READ_BY_PEOPLE = re.compile(
-    "assert|check|ensure|require|expect|verify|validate|print|warn|log|debug|info|error|exception|raise|fail"
-    "|record_function|range_push",
-    re.IGNORECASE,
-)
 
 
 class AsText(Unproven):
@@ -63,7 +55,7 @@ class SizeTexts:
         def write(size: torch.SymInt, *how: str) -> str:
             frame = sys._getframe(1)
             place = frame.f_code.co_filename, frame.f_lineno
-            if is_users(place[0]) and not _is_read_by_people(*place):
+            if is_users(place[0]) and not is_read_by_people(*place):
                 self._noted.setdefault(describe(*place), set()).update(size.node.expr.free_symbols)
             return str(original(size, *how))
 
@@ -77,32 +69,3 @@ class SizeTexts:
             if dimensions:
                 found.append(AsText(over(dimensions), line, at=tuple(sizes.items())))
         return found
-
-
-def _is_read_by_people(file: str, line: int) -> bool:
-    return any(first <= line <= last for first, last in _lines_for_people(file))
-
-
-@lru_cache(maxsize=256)
-def _lines_for_people(file: str) -> Sequence[tuple[int, int]]:
-    """Return the first and last line of every statement in a file that raises, asserts, or calls what writes a log."""
-    try:
-        tree = ast.parse("".join(linecache.getlines(file)))
-    except SyntaxError:
-        return ()
-    found = [part for node in ast.walk(tree) for part in _for_people(node)]
-    return [(part.lineno, part.end_lineno or part.lineno) for part in found]
-
-
-def _for_people(node: ast.AST) -> Iterator[ast.stmt | ast.expr]:
-    if isinstance(node, (ast.Raise, ast.Assert)) or (isinstance(node, ast.Expr) and _logs(node.value)):
-        yield node
-    elif isinstance(node, ast.With):
-        yield from (item.context_expr for item in node.items if _logs(item.context_expr))
-
-
-def _logs(node: ast.expr) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-    return _READ_BY_PEOPLE.search(name) is not None

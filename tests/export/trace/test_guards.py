@@ -57,10 +57,11 @@ def test_guards_of_one_axis_are_taken_together() -> None:
         (Min(HEIGHT, WIDTH) >= 8, ("height", Axis(8, 12, 31))),
         (Min(HEIGHT, 2 * WIDTH) > 13, ("width", Axis(7, 16, 40))),
         (Max(HEIGHT, WIDTH) < 36, ("width", Axis(6, 16, 35))),
+        (sympy.And(HEIGHT >= 4, WIDTH >= 9), ("width", Axis(9, 16, 40))),
         (Min(HEIGHT, WIDTH) <= Max(HEIGHT, WIDTH), None),
     ],
 )
-def test_the_smaller_of_two_sizes_narrows_one_axis_after_the_other(
+def test_what_holds_of_each_of_two_axes_narrows_one_after_the_other(
     condition: sympy.Basic, left: tuple[str, Axis] | None
 ) -> None:
     axes = AXES if "2*" not in str(condition) else AXES | {"height": Axis(14, 16, 31)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import onnx
@@ -129,3 +130,33 @@ def test_a_condition_on_values_is_written_by_torch_cond(tmp_path: Path) -> None:
     target = from_module(Branches(), torch.ones(2, 3, 4, 4), dynamic="batch=1:2:4")
     trace(target, target.build(), tmp_path / "model.onnx", opset=17)
     assert "If" in [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+
+
+class Logs(nn.Module):
+    """Warns of large inputs, as the deformable convolutions of basicsr do, and writes to a tensor by a similar name."""
+
+    def __init__(self, *, writes: bool) -> None:
+        super().__init__()
+        self.writes = writes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.abs().mean()
+        if mean > 50:
+            logger = logging.getLogger(__name__)
+            logger.warning(f"the mean is {mean.item()}")
+        y = x * 2
+        if not self.writes:
+            return y
+        if not mean <= 50:
+            y.log_()
+        return y
+
+
+def test_a_branch_that_only_logs_is_left_out_of_a_trace(tmp_path: Path) -> None:
+    x = torch.ones(2, 3, 4, 4)
+    target = from_module(Logs(writes=False).eval(), x, dynamic="none")
+    graph = trace(target, target.build(), tmp_path / "model.onnx", opset=18)
+    assert [node.op_type for node in onnx.load(graph.path).graph.node] == ["Mul"]
+    target = from_module(Logs(writes=True).eval(), x, dynamic="none")
+    with pytest.raises(ModuleRefused, match=r"depends on the values of a tensor at .*`if not mean <= 50:`"):
+        trace(target, target.build(), tmp_path / "model.onnx", opset=18)
