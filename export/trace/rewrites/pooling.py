@@ -22,9 +22,8 @@ from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 
-from . import antialiased
+from . import antialiased, gathered_windows
 from .calls import Arguments, Rewrite, Size, arange, in_groups, is_symbolic, sizes_of
-from .max_windows import dilated
 
 # TensorRT refuses a window of more pixels.
 MOST_IN_WINDOW = 100_000
@@ -165,8 +164,11 @@ def _is_larger(x: Tensor, kernel: Any, stride: Any, spatial: int) -> bool:
 def _rewrite_average(spatial: int, call: Arguments) -> Tensor | None:
     """Average pooling, also by a divisor of one's own, which the exporter leaves out."""
     divisor = call.get("divisor_override")
-    if divisor is None or call.get("ceil_mode") or is_symbolic(call["kernel_size"]):
+    if divisor is None or is_symbolic(call["kernel_size"]):
         return _rewrite_window(torch.mean, spatial, call)
+    if call.get("ceil_mode"):  # the last window may reach beyond the padding, and has the same divisor
+        found = gathered_windows.windows(call, spatial, 0.0)
+        return None if found is None else found[0].sum(-1) / divisor
     # of windows of one size, that of the padding included: their sum over that size
     plain: Tensor = _PLAIN_AVERAGES[spatial](**(call | {"divisor_override": None, "count_include_pad": True}))
     factor: float = math.prod(sizes_of(call["kernel_size"], spatial)) / divisor
@@ -175,7 +177,7 @@ def _rewrite_average(spatial: int, call: Arguments) -> Tensor | None:
 
 def _rewrite_maximum(spatial: int, call: Arguments) -> Tensor | None:
     if any(gap != 1 for gap in sizes_of(call.get("dilation", 1), spatial)):
-        return dilated(call, spatial)
+        return gathered_windows.dilated(call, spatial)
     return _rewrite_window(torch.amax, spatial, call)
 
 

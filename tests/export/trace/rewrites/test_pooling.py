@@ -60,6 +60,7 @@ CALLS = {
     ),
     "maximum over x.shape[2:]": lambda x: F.max_pool2d(x, x.shape[2:]),
     "average by a divisor of one's own": lambda x: F.avg_pool2d(x, (3, 2), 2, 1, divisor_override=5),
+    "one with a window cut off": lambda x: F.avg_pool2d(x, (3, 2), (2, 3), 1, ceil_mode=True, divisor_override=5),
     "average over a window that ends behind the image": lambda x: F.avg_pool2d(x, 400, ceil_mode=True),
     "maximum over a window that ends behind the image": lambda x: F.max_pool2d(x, 400, ceil_mode=True),
     "split in three of the height": lambda x: torch.cat(torch.tensor_split(x, 3, 2)[::-1], 2),

@@ -1,6 +1,6 @@
-"""Maximum pooling that tells where its maxima are, or whose windows have gaps: TensorRT's pooling does neither.
+"""Pooling as a gather of every window: maxima with their places, or of windows with gaps, which TensorRT has not.
 
-Every window is gathered, and its largest element found in it; of equal ones it is the first, as in PyTorch.
+Of equal elements in a window the first is the largest, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .calls import Arguments, Size, arange, in_groups, sizes_of
 
 def dilated(call: Arguments, spatial: int) -> Tensor | None:
     """Return ``F.max_pool{spatial}d``, (n, c, *s) or (c, *s), without its places; None for whole numbers."""
-    found = _windows(call, spatial)
+    found = windows(call, spatial, -math.inf)
     return None if found is None else found[0].amax(-1)
 
 
 def _with_places(spatial: int, call: Arguments) -> tuple[Tensor, Tensor] | None:
     """Return the maxima and where each is in the flattened image."""
-    found = _windows(call, spatial)
+    found = windows(call, spatial, -math.inf)
     if found is None:
         return None
     gathered, positions = found
@@ -39,8 +39,11 @@ def _with_places(spatial: int, call: Arguments) -> tuple[Tensor, Tensor] | None:
     return gathered.amax(-1), place
 
 
-def _windows(call: Arguments, spatial: int) -> tuple[Tensor, list[Tensor]] | None:
-    """Return every window, (..., *counts, elements), and by axis the places of its elements, (count, kernel)."""
+def windows(call: Arguments, spatial: int, outside: float) -> tuple[Tensor, list[Tensor]] | None:
+    """Return every window, (..., *counts, elements), and by axis the places of its elements, (count, kernel).
+
+    What lies beside the image is ``outside``. None for whole numbers, and for windows whose size is one of the image.
+    """
     x: Tensor = call["input"]
     kernels = sizes_of(call["kernel_size"], spatial)
     if not x.is_floating_point() or not all(isinstance(kernel, int) for kernel in kernels):
@@ -50,7 +53,7 @@ def _windows(call: Arguments, spatial: int) -> tuple[Tensor, list[Tensor]] | Non
     # the last window may reach beyond the padding by less than a step
     behind = [step - 1 if call.get("ceil_mode") else 0 for step in steps]
     around = [side for pad, more in zip(pads[::-1], behind[::-1], strict=True) for side in (pad, pad + more)]
-    gathered, positions = F.pad(x, around, value=-math.inf), []
+    gathered, positions = F.pad(x, around, value=outside), []
     for dim, kernel, step, pad, gap in zip(range(-spatial, 0), kernels, steps, pads, gaps, strict=True):
         count = _count(x.shape[dim], kernel, step, pad, gap, is_ceiled=bool(call.get("ceil_mode")))
         place = arange(count, x).unsqueeze(1) * step + arange(kernel, x) * gap
