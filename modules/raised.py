@@ -7,6 +7,7 @@ import re
 from .user_line import line_of_error
 
 SHOWN = 300
+_OF_VALUES = r"[Dd]ata-dependent|DataDependent"
 # What an exception of PyTorch's says, and what the user does about it.
 _REMEDIES = {
     r'missing the required "forward" function': (
@@ -22,7 +23,7 @@ _REMEDIES = {
     r"[Ii]nference tensor": "its tensors were made in torch.inference_mode(); make the module outside of that block",
     r"\.numpy\(\)|numpy\.|NumPy|__array__": "compute it with torch in place of NumPy",
     r"UnsupportedOperator|fake impl|Meta implementation": "write it with operators that torch.export knows",
-    r"[Dd]ata-dependent|DataDependent": (
+    _OF_VALUES: (
         "a graph has one way for all values: compute both sides of a branch and pick by torch.where, "
         "let a loop run a fixed number of times, and keep what a mask leaves out as zeros"
     ),
@@ -63,4 +64,6 @@ def remedy(error: BaseException, otherwise: str) -> str:
     words, line = f"{type(error).__name__}: {error}", line_of_error(error)
     if found := next((advice for file, advice in _OF_LIBRARIES.items() if f"{file}:" in line), ""):
         return found
+    if re.search(_OF_VALUES, words) and re.search(r"\bassert\b|_assert\(|_check\w*\(|\braise\b", line):
+        return "a graph raises no error: take the check out of forward, or skip it if torch.compiler.is_exporting()"
     return next((advice for reason, advice in _REMEDIES.items() if re.search(reason, words)), otherwise)

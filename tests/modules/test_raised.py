@@ -47,6 +47,18 @@ class Sized(nn.Module):
         return x.topk(int((x > 0).sum())).values
 
 
+class Asserting(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert torch.isfinite(x).all(), "received NaN"
+        return x * 2
+
+
+def test_a_check_of_values_is_taken_out_or_skipped_in_a_trace() -> None:
+    assert "skip it if torch.compiler.is_exporting()" in advice(
+        lambda: torch.export.export(Asserting(), (torch.ones(4),))
+    )
+
+
 @pytest.mark.parametrize(
     ("module", "words", "line"),
     [(Branching(), "a branch, a loop or a check", "x if x.sum()"), (Sized(), "a number of Python", "x.topk(int(")],
