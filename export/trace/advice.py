@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from .caught_errors import CaughtError
 from .guards import Guard, SameInFloat32
 from .narrowing import Violation
 from .size_texts import AsText
 from .unproven import MOST_SIZES, Unproven
 
+_NUMPY = re.compile(r"\b(np|numpy)\.")
 _FEW = f"at most {MOST_SIZES} sizes, by a step as height=32:64:256:32"
 _INSTEAD: dict[type[Guard], str] = {
     SameInFloat32: "compute it from whole numbers, as h * 7 // 10 in place of int(h * 0.7): the graph multiplies in "
@@ -43,12 +46,12 @@ def _change(guard: Guard, allowed: int) -> str:
     """Return what to change on the line of a guard that leaves so many sizes."""
     if type(guard) in _INSTEAD:
         return _INSTEAD[type(guard)]
-    if guard.scales:
-        return "give F.interpolate the size in place of scale_factor, which becomes a number"
-    if "squeeze(" in guard.line:
-        return "squeeze dimensions that are 1 at every size, by name, as squeeze(1)"
-    if allowed == 1:
-        return "compute it from x.shape without a Python loop, a branch or a tensor of that size"
-    if guard.branches:
-        return "remove the branch on that size"
-    return "compute it from x.shape, without a number of the traced size"
+    reasons = {
+        "compute it with torch in place of NumPy, which takes a size for a number": _NUMPY.search(guard.line),
+        "give F.interpolate the size in place of scale_factor, which becomes a number": guard.scales,
+        "squeeze dimensions that are 1 at every size, by name, as squeeze(1)": "squeeze(" in guard.line,
+        "compute it from x.shape without a Python loop, a branch or a tensor of that size": allowed == 1,
+        "remove the branch on that size": guard.branches,
+    }
+    found = (advice for advice, is_so in reasons.items() if is_so)
+    return next(found, "compute it from x.shape, without a number of the traced size")

@@ -102,6 +102,13 @@ def test_a_traced_size_outside_of_the_step_is_answered_with_one_inside() -> None
     )
 
 
+def test_numpy_takes_a_size_for_a_number() -> None:
+    at_numpy = Guard(sympy.Eq(HEIGHT, 12), "mine.py:3 `rows = np.arange(h)`")
+    violation = restrict([at_numpy], AXES, never)[1]
+    assert violation is not None
+    assert advice_on(violation).startswith("compute it with torch in place of NumPy, which takes a size")
+
+
 def test_a_step_has_to_hold_the_traced_size() -> None:
     # all multiples of 8 would do, and the traced 12 is none
     eights_or_12 = sympy.Or(sympy.Eq(Mod(HEIGHT, 8), 0), sympy.Eq(HEIGHT, 12))
