@@ -43,6 +43,27 @@ def test_it_gives_what_pytorch_does_and_is_one_choice(x: Tensor, options: dict[s
     assert np.array_equal(choice.scores.max(-1), maxima.double().numpy())
 
 
+VOLUME = torch.randn(2, 2, 5, 6, 7, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+OTHERS: tuple[tuple[Any, Tensor, dict[str, Any]], ...] = (
+    (F.max_pool1d, X[0], {"kernel_size": 3, "stride": 2, "padding": 1, "dilation": 2, "ceil_mode": True}),
+    (F.max_pool1d, X[0, 0], {"kernel_size": 2}),
+    (F.max_pool3d, VOLUME, {"kernel_size": (2, 3, 2), "stride": (1, 2, 3), "padding": (1, 1, 0)}),
+    (F.max_pool3d, VOLUME[0], {"kernel_size": 2, "dilation": 2, "ceil_mode": True}),
+)
+
+
+@pytest.mark.parametrize(("pool", "x", "options"), OTHERS)
+def test_so_is_one_of_lines_or_volumes(pool: Any, x: Tensor, options: dict[str, Any]) -> None:
+    with Choices() as choices:
+        maxima, places = pool(x, return_indices=True, **options)
+        pool(x, **options)
+    (choice,) = choices.take()
+    own = pool(x, return_indices=True, **options)
+    assert torch.equal(maxima, own[0])
+    assert torch.equal(places, own[1])
+    assert choice.scores.shape[:-1] == tuple(maxima.shape)
+
+
 def test_nothing_else_is_one() -> None:
     assert not noted(X, kernel_size=2)[1]
     assert not noted(torch.full((1, 1, 2, 2), torch.nan), kernel_size=2, return_indices=True)[1]
@@ -71,13 +92,31 @@ class Unpooled(nn.Module):
         return F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2, output_size=x.shape)
 
 
-def test_the_choice_of_its_graph_stands_for_it(tmp_path: Path) -> None:
-    _, graph = exported(Unpooled(), tmp_path, "batch=1:2:4", tuple(X.shape))
+class UnpooledLines(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_unpool1d(*F.max_pool1d(x, 2, return_indices=True), 2, output_size=x.shape)
+
+
+class UnpooledVolume(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), 2, output_size=x.shape)
+
+
+@pytest.mark.parametrize(
+    ("module", "x"),
+    [
+        pytest.param(Unpooled(), X, marks=pytest.mark.slow),
+        (UnpooledLines(), X[:, 0]),
+        pytest.param(UnpooledVolume(), VOLUME, marks=pytest.mark.slow),
+    ],
+)
+def test_the_choice_of_its_graph_stands_for_it(tmp_path: Path, module: nn.Module, x: Tensor) -> None:
+    _, graph = exported(module, tmp_path, "batch=1:2:4", tuple(x.shape))
     with Choices() as choices:
-        Unpooled()(X)
+        module(x)
     with shown_choices(graph.path) as shown:
         assert shown is not None
-        feeds = {"x": X.numpy()}
+        feeds = {"x": x.numpy()}
         (found,) = paired(shown.picked(feeds, OrtRuntime(shown.path).run(feeds)), own := choices.take()).items()
     assert found[0] == 0
     assert np.array_equal(found[1].scores, own[0].scores)
