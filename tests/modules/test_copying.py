@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from no_compiler import no_compiler
 from torch import Tensor, nn
 
 from attn2trt.errors import ModuleRefused
@@ -194,18 +195,13 @@ def test_parameters_are_shared_unless_they_are_of_another_type() -> None:
     assert isinstance(wide.own, Own)
 
 
-def refuse(*_: Any) -> Any:
-    """Stand for a compiler that must not be used."""
-    raise AssertionError("it was compiled")
-
-
 class Compiled(nn.Module):
     """Holds one of its own functions, compiled."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(2))
-        self.call = torch.compile(self.scaled, backend=refuse)
+        self.call = torch.compile(self.scaled, backend=no_compiler)
 
     def scaled(self, x: Tensor) -> Tensor:
         return self.weight * x
