@@ -50,11 +50,12 @@ def _stable_argsort(call: Arguments) -> Any:
     return None if found is None else found[1]
 
 
-def _search(call: Arguments) -> Tensor | None:
+def _search(call: Arguments) -> Tensor:
     edges, x = call["sorted_sequence"], call["input"]
-    if not isinstance(x, Tensor) or not x.dim() or call.get("sorter") is not None:
-        return None
-    edges, x = edges if edges.dim() == 1 else edges.unsqueeze(-2), x.unsqueeze(-1)
+    if (order := call.get("sorter")) is not None:
+        edges = edges.gather(-1, order)
+    if isinstance(x, Tensor):
+        edges, x = edges if edges.dim() == 1 else edges.unsqueeze(-2), x.unsqueeze(-1)
     is_right = call.get("right", False) or call.get("side") == "right"
     count: Tensor = (edges <= x if is_right else edges < x).sum(-1)
     return count.int() if call.get("out_int32") else count

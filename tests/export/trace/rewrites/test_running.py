@@ -32,6 +32,8 @@ FUNCTIONS: tuple[Callable[[Tensor], Any], ...] = (
     lambda x: x.round(decimals=-2).argsort(dim=1, stable=True, descending=True),
     lambda x: torch.searchsorted(EDGES.to(x.dtype), x),
     lambda x: torch.searchsorted(x.sort(-1)[0], x[:, :3].contiguous(), side="right", out_int32=True),
+    lambda x: torch.searchsorted(x[0].sort()[0], 0.5) + torch.searchsorted(EDGES.to(x.dtype), x.mean()),
+    lambda x: torch.searchsorted(x, x[:, :2].contiguous(), sorter=x.argsort(-1), right=True),
     lambda x: torch.isin(x.round(decimals=-2), EDGES, invert=True),
     lambda x: (
         x.clamp(0, 6.5) + torch.clip(x, min=-1.5, max=2) + x.long().clamp(-2, 1.5).to(x.dtype) + (x + 1).clip_(-3, 4.5)
