@@ -41,7 +41,8 @@ def _deformed(
     outputs, depth, *kernel = weight.shape
     taps = np.stack(np.meshgrid(*map(np.arange, kernel), indexing="ij")).reshape(2, -1, 1, 1)
     first = taps * np.reshape([dilation_h, dilation_w], (2, 1, 1, 1)) - np.reshape([pad_h, pad_w], (2, 1, 1, 1))
-    count, channels = taps.shape[1], x.shape[1] // offset_groups
+    # of the weights, which are numbers: x may have its channels from a view with -1
+    count, inputs = taps.shape[1], depth * groups
     made = [op.Shape(offset, start=axis, end=axis + 1) for axis in (2, 3)]
     moves = op.Reshape(offset, _shape(-1, count, 2, *made))
     counts = op.Reshape(counted(made[0]), _shape(-1, 1)), counted(made[1])
@@ -49,8 +50,10 @@ def _deformed(
         op.Add(op.Add(op.Mul(counts[side], float(stride)), _constant(first[side])), op.Gather(moves, side, axis=2))
         for side, stride in enumerate((stride_h, stride_w))
     ]
-    found = _pixels(x, channels, places, op.Reshape(mask, _shape(-1, count, *made)) if use_mask else None)
-    columns = op.Reshape(op.Transpose(found, perm=[0, 4, 1, 2, 3]), _shape(-1, x.shape[1] * count, *made))
+    found = _pixels(
+        x, inputs // offset_groups, places, op.Reshape(mask, _shape(-1, count, *made)) if use_mask else None
+    )
+    columns = op.Reshape(op.Transpose(found, perm=[0, 4, 1, 2, 3]), _shape(-1, inputs * count, *made))
     products = op.Reshape(weight, _shape(outputs, depth * count, 1, 1))
     return op.Conv(columns, products, bias, group=groups, kernel_shape=[1, 1])
 

@@ -53,6 +53,28 @@ def test_the_graph_is_torchvisions_layer_at_other_sizes(
             np.testing.assert_allclose(value, module(x, far).numpy(), rtol=1e-4, atol=1e-5)
 
 
+class OfHalf(nn.Module):
+    """As EDVR, whose maps have channels that torch knows as a quotient of sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.halved, self.deformed = nn.Conv2d(4, 4, 3, stride=2, padding=1), Deformed(**PLAIN)
+
+    def forward(self, x: Tensor, reach: Tensor) -> Tensor:
+        h, w = x.shape[2:]
+        found: Tensor = self.deformed(self.halved(x).view(x.shape[0], -1, h // 2, w // 2), reach)
+        return found
+
+
+def test_channels_need_be_no_number_in_the_trace(tmp_path: Path) -> None:
+    module = OfHalf()
+    _, graph = exported(module, tmp_path, "height=8:12:20:2,width=8:12:20:2", (1, 4, 12, 12), (1,))
+    x, far = torch.randn(1, 4, 8, 18), torch.tensor([2.0])
+    (value,) = OrtRuntime(graph.path).run({"x": x.numpy(), "reach": far.numpy()}).values()
+    with torch.no_grad():
+        np.testing.assert_allclose(value, module(x, far).numpy(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_an_opset_that_has_the_operator_gets_it(tmp_path: Path) -> None:
     module = Deformed(**PLAIN).eval()
