@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 import onnx_ir as ir
@@ -64,7 +65,10 @@ def _fault(leaf: Any) -> str:
         return ""
     if isinstance(leaf, (int, float, complex, str, torch.SymInt, torch.SymFloat)):
         return f"{leaf!r}, which is no tensor; keep it out of what forward returns"
-    return f"a {type(leaf).__name__}, which is no tensor; return tensors, in tuples, lists and dicts"
+    kind, first = type(leaf).__name__, ""
+    if is_dataclass(leaf):
+        first = f"call torch.export.register_dataclass({kind}) once, which names the outputs by its fields, or "
+    return f"a {kind}, which is no tensor; {first}return tensors, in tuples, lists and dicts"
 
 
 def names_of(outputs: Any) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,6 +110,13 @@ def _simplified(graph: OnnxGraph, folder: Path) -> OnnxGraph:
     return found
 
 
+@dataclass
+class Found:
+    """As kornia's features: PyTorch takes a dataclass apart once it is registered."""
+
+    boxes: Tensor
+
+
 REFUSED: dict[str, tuple[Callable[[Tensor, Tensor, Any], Any], str]] = {
     "nothing": (lambda x, y, m: None, "returns no tensor; return one or more"),
     "an empty dict": (lambda x, y, m: {"aux": None}, "returns no tensor"),
@@ -118,6 +126,10 @@ REFUSED: dict[str, tuple[Callable[[Tensor, Tensor, Any], Any], str]] = {
     "bfloat16": (lambda x, y, m: [y.bfloat16()], r"returns 'output_0', a tensor of bfloat16; return its \.float\(\)"),
     "sparse": (lambda x, y, m: {"few": y.to_sparse()}, r"returns 'few', a sparse tensor; return its \.to_dense\(\)"),
     "a text": (lambda x, y, m: {"y": y, "task": "detect"}, "returns 'task', 'detect', which is no tensor"),
+    "a dataclass": (
+        lambda x, y, m: Found(y),
+        r"'output', a Found, .*; call torch\.export\.register_dataclass\(Found\)",
+    ),
     "an object": (lambda x, y, m: {"y": y, "module": m}, "returns 'module', a Returns, which is no tensor"),
 }
 
