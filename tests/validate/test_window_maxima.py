@@ -49,6 +49,9 @@ OTHERS: tuple[tuple[Any, Tensor, dict[str, Any]], ...] = (
     (F.max_pool1d, X[0, 0], {"kernel_size": 2}),
     (F.max_pool3d, VOLUME, {"kernel_size": (2, 3, 2), "stride": (1, 2, 3), "padding": (1, 1, 0)}),
     (F.max_pool3d, VOLUME[0], {"kernel_size": 2, "dilation": 2, "ceil_mode": True}),
+    (F.adaptive_max_pool1d, X[0], {"output_size": 4}),
+    (F.adaptive_max_pool2d, X, {"output_size": (4, None)}),
+    (F.adaptive_max_pool3d, VOLUME, {"output_size": (2, 5, 1)}),
 )
 
 

@@ -6,6 +6,7 @@ Of equal elements in a window the first is the largest, as in PyTorch.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -28,13 +29,28 @@ def _with_places(spatial: int, call: Arguments) -> tuple[Tensor, Tensor] | None:
     if found is None:
         return None
     gathered, positions = found
-    x, best = call["input"], gathered.argmax(-1)
+    steps = [axis[0, 1] - axis[0, 0] if axis.shape[1] > 1 else 0 for axis in positions]
+    return with_places(gathered, positions, steps, call["input"].shape[-spatial:])
+
+
+def with_places(
+    gathered: Tensor, positions: Sequence[Tensor], steps: Sequence[Any], sizes: Sequence[Size]
+) -> tuple[Tensor, Tensor]:
+    """Return the largest element of each window, and where it is in the flattened image.
+
+    Args:
+        gathered: The windows, (..., *counts, elements).
+        positions: By axis the places of their elements, (count, kernel).
+        steps: By axis the distance of one element from the next.
+        sizes: Those of the image.
+    """
+    best: Tensor = gathered.argmax(-1)
     place: Any = 0
-    for dim, (axis, size) in enumerate(zip(positions, x.shape[-spatial:], strict=True)):
+    for dim, (axis, step, size) in enumerate(zip(positions, steps, sizes, strict=True)):
         behind = math.prod(other.shape[1] for other in positions[dim + 1 :])
-        within = torch.div(best, behind, rounding_mode="floor") % axis.shape[1]  # place in the window along this axis
-        step = axis[0, 1] - axis[0, 0] if axis.shape[1] > 1 else 0
-        start = axis[:, 0].reshape([-1, *[1] * (spatial - 1 - dim)])
+        within = torch.div(best, behind, rounding_mode="floor")  # place in the window along this axis
+        best = best - within * behind
+        start = axis[:, 0].reshape([-1, *[1] * (len(sizes) - 1 - dim)])
         place = place * size + start + within * step
     return gathered.amax(-1), place
 

@@ -56,21 +56,22 @@ def _maximum_bins(x: Tensor, dim: int, bins: Size) -> Tensor:
 
     Bins differ in length by one, so each is gathered at the longest length, its last element repeated.
     """
+    return in_groups(x, dim, _in_bins(x, dim, bins)).amax(dim)
+
+
+def _in_bins(x: Tensor, dim: int, bins: Size) -> Tensor:
+    """Return the places of every bin's elements, (bins, longest)."""
     size = x.shape[dim]
     start, stop = _edges(size, bins, x)
-    longest = size // bins + 2
-    offset = arange(longest, x)
-    index = torch.minimum(start.unsqueeze(1) + offset, (stop - 1).unsqueeze(1))  # (bins, longest)
-    return in_groups(x, dim, index).amax(dim)
+    return torch.minimum(start.unsqueeze(1) + arange(size // bins + 2, x), (stop - 1).unsqueeze(1))
 
 
 def _adaptive(
     x: Tensor, output_size: Any, spatial: int, whole: Callable[..., Tensor], bins: Callable[[Tensor, int, Size], Tensor]
 ) -> Tensor:
-    sizes: Sequence[Any] = output_size if isinstance(output_size, Sequence) else [output_size] * spatial
     wanted = {
         dim: out
-        for dim, out in zip(range(-spatial, 0), sizes, strict=True)
+        for dim, out in zip(range(-spatial, 0), _of_axes(output_size, spatial), strict=True)
         if out is not None and not statically_known_true(out == x.shape[dim])
     }
     single = tuple(dim for dim, out in wanted.items() if isinstance(out, int) and out == 1)
@@ -97,11 +98,14 @@ def adaptive_maximum(x: Tensor, output_size: Any, spatial: int) -> Tensor:
 
 def _is_static_factor(x: Tensor, output_size: Any, spatial: int) -> bool:
     """Return True if every bin has the same length, known now: then the exporter's plain pooling is right."""
-    sizes = output_size if isinstance(output_size, Sequence) else [output_size] * spatial
     return all(
         isinstance(size, int) and (out is None or (isinstance(out, int) and size % out == 0))
-        for size, out in zip(x.shape[-spatial:], sizes, strict=True)
+        for size, out in zip(x.shape[-spatial:], _of_axes(output_size, spatial), strict=True)
     )
+
+
+def _of_axes(output_size: Any, spatial: int) -> Sequence[Any]:
+    return output_size if isinstance(output_size, Sequence) else [output_size] * spatial
 
 
 def windows(x: Tensor, kernel: Any, stride: Any, spatial: int, reduce: Callable[..., Tensor]) -> Tensor:
@@ -128,6 +132,18 @@ def _rewrite_adaptive(pool: Callable[[Tensor, Any, int], Tensor], spatial: int, 
     if call.get("return_indices") or _is_static_factor(x, size, spatial):
         return None
     return pool(x, size, spatial)
+
+
+def _rewrite_places(spatial: int, call: Arguments) -> tuple[Tensor, Tensor] | None:
+    """Adaptive maximum pooling with the places: a bin's last element, repeated, is never the first of its largest."""
+    x: Tensor = call["input"]
+    if not x.is_floating_point():
+        return None
+    gathered, positions = x, []
+    for dim, bins in zip(range(-spatial, 0), _of_axes(call["output_size"], spatial), strict=True):
+        positions.append(_in_bins(x, dim, x.shape[dim] if bins is None else bins))
+        gathered = in_groups(gathered, x.dim() + dim, positions[-1]).movedim(x.dim() + dim + 1, -1)
+    return gathered_windows.with_places(gathered.flatten(x.dim()), positions, [1] * spatial, x.shape[-spatial:])
 
 
 def _rewrite_window(reduce: Callable[..., Tensor], spatial: int, call: Arguments) -> Tensor | None:
@@ -222,6 +238,13 @@ def _table() -> dict[Any, tuple[tuple[str, ...], Rewrite]]:
         table[function] = (_ADAPTIVE, partial(_rewrite_adaptive, adaptive_average, spatial))
     for function, spatial in zip(maxima, (1, 2, 3), strict=True):
         table[function] = (_ADAPTIVE, partial(_rewrite_adaptive, adaptive_maximum, spatial))
+    placed: tuple[Any, ...] = (
+        F.adaptive_max_pool1d_with_indices,
+        F.adaptive_max_pool2d_with_indices,
+        F.adaptive_max_pool3d_with_indices,
+    )
+    for spatial, function in enumerate(placed, 1):
+        table[function] = (_ADAPTIVE, partial(_rewrite_places, spatial))
     for spatial, function in _PLAIN_AVERAGES.items():
         table[function] = (_AVERAGE, partial(_rewrite_average, spatial))
     plain: tuple[Any, ...] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)

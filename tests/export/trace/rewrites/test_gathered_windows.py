@@ -26,7 +26,13 @@ class Every(nn.Module):
         lines = F.max_pool1d(x.flatten(1), 3, dilation=2, return_indices=True)
         found = [layer(x) for layer in LAYERS]
         unpooled = F.max_unpool2d(maxima.exp(), places, 2, output_size=x.shape)
-        return [unpooled, *lines, *(part for one in found for part in ([one] if torch.is_tensor(one) else one))]
+        binned = F.adaptive_max_pool2d(x, (4, 3), return_indices=True)
+        return [
+            unpooled,
+            *lines,
+            *binned,
+            *(part for one in found for part in ([one] if torch.is_tensor(one) else one)),
+        ]
 
 
 @pytest.fixture(scope="module")
