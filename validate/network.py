@@ -30,7 +30,9 @@ def along_network(bundle: Bundle, pairs: Pairs) -> Iterator[tuple[Stage, tuple[B
     The smallest recorded case is run, through the float32 graph as it is written and beside it through that graph as
     production runs it, then through every graph of a lower precision. Stages that do not run here are left out.
     """
-    case = min((case for case, _ in pairs()), key=lambda case: math.prod(case.sizes.values()))
+    case = min((case for case, _ in pairs()), key=lambda case: math.prod(case.sizes.values()), default=None)
+    if case is None:  # each was too large to be recorded
+        return
     for stage in (Stage(ORT_CPU, bundle.precision), *(Stage(WRITTEN, name) for name in bundle.precisions)):
         graph = bundle.path / bundle.graphs[stage.precision]
         try:

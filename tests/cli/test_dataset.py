@@ -113,6 +113,10 @@ def test_images_of_which_none_can_be_read_hide_no_verdict(bundle: Path, tmp_path
     assert json.loads(done.stdout)["predictions"]["why"].startswith("none of the 1 images can be used")
 
 
+def test_along_the_network_of_a_bundle_without_a_recorded_case_nothing_is_measured(bundle: Path) -> None:
+    assert run(bundle, "--network").exit_code == NUMERIC
+
+
 def test_a_failure_comes_before_what_could_not_be_checked() -> None:
     assert [worse_code(*codes) for codes in ((0, 0), (3, 0), (0, 3), (3, 1), (1, 3), (1, 0))] == [0, 3, 3, 1, 1, 1]
 
