@@ -113,7 +113,7 @@ def _rewrite(graph: Graph, reads: list[Node], mask: _Mask) -> bool:
             unused |= dict.fromkeys((node, *checks))
         elif _is_number(node, chosen, numbers, mask):
             numbers[node] = None
-        elif not chosen.keys().isdisjoint(node.all_input_nodes) and _is_elementwise(node, chosen):
+        elif not chosen.keys().isdisjoint(node.all_input_nodes) and _is_elementwise(node, chosen, mask):
             chosen[node] = None
         elif _is_end(node, chosen, mask) or _takes_number(node, chosen):
             ends.append(node)
@@ -133,14 +133,20 @@ def _rewrite(graph: Graph, reads: list[Node], mask: _Mask) -> bool:
     return True
 
 
-def _is_elementwise(node: Node, chosen: Container[Any]) -> bool:
+def _is_elementwise(node: Node, chosen: Container[Any], mask: _Mask) -> bool:
     operator = node.target
     if not isinstance(operator, OpOverload) or not (torch.Tag.pointwise in operator.tags or operator in _ELEMENTWISE):
         return False
     return all(
-        given in chosen or not isinstance(_value(given), Tensor) or _value(given).dim() == 0
+        given in chosen or not isinstance(_value(given), Tensor) or _is_of_all(_value(given), mask)
         for given in node.all_input_nodes
     )
+
+
+def _is_of_all(value: Tensor, mask: _Mask) -> bool:
+    """Return True if a tensor is the same for all that the mask chooses from: it varies behind the mask alone."""
+    ahead = value.dim() - mask.after
+    return ahead <= mask.before + 1 and all(statically_known_true(size == 1) for size in value.shape[: max(ahead, 0)])
 
 
 def _is_end(node: Node, chosen: Container[Any], mask: _Mask) -> bool:

@@ -86,7 +86,16 @@ def of_none(x: Tensor) -> Tensor:
     return x[x > 1e9].mean()
 
 
+def with_a_row(x: Tensor) -> Tensor:
+    """As SAM embeds the points of a prompt, each by its label."""
+    y, mask = x + 0, x.mean(-1) > 0
+    y[mask] += torch.arange(6.0)[None]
+    y[~mask] *= torch.arange(6.0)
+    return y
+
+
 REWRITTEN = [scaled, of_another, behind_an_axis, twice, read_before, centred, in_a_body, counted, weighted, of_none]
+REWRITTEN += [with_a_row]
 
 
 @pytest.mark.parametrize("function", REWRITTEN)
@@ -131,9 +140,16 @@ def by_places(x: Tensor) -> Tensor:
     return x[torch.tensor([1, 0])].exp()
 
 
-@pytest.mark.parametrize(
-    "function", [normalised, of_a_size, given, other_masks, changed_between, by_places, lambda x: x[x > 0]]
-)
+def with_rows_of_the_batch(x: Tensor) -> Tensor:
+    y, mask = x + 0, x.mean((0, 2)) > -9
+    y[:, mask] += torch.arange(float(3))[:, None]
+    return y
+
+
+LEFT = [normalised, of_a_size, given, other_masks, changed_between, by_places, with_rows_of_the_batch]
+
+
+@pytest.mark.parametrize("function", [*LEFT, lambda x: x[x > 0]])
 def test_what_needs_the_elements_by_themselves_is_left_as_it_is(function: Callable[[Tensor], Any]) -> None:
     program = traced(function)
     code = program.graph_module.code
