@@ -14,6 +14,7 @@ from torch import nn
 from ...core.tensor_spec import TensorSpec
 from .cached_functions import caches_take_sizes
 from .caught_errors import CaughtErrors
+from .fewer_questions import fewer_questions
 from .guards import Guard, TraceGuards
 from .known_values import KnownValues
 from .rewrites import SizeIndependentCalls
@@ -43,6 +44,7 @@ class SizeQuestions:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.guards)
             stack.enter_context(self._texts)
+            stack.enter_context(fewer_questions())
             stack.enter_context(SizeIndependentCalls())
             stack.enter_context(KnownValues(self._module))
             stack.enter_context(caches_take_sizes(self._module))
