@@ -29,22 +29,28 @@ from ...errors import InputError
 from ...modules.user_line import frames, is_users, line_of, traced_frames
 from .size_values import FLOATS, size_at
 
-# Places at which torch asks only to choose strides or a way to compute: the graph is the same for either answer.
+_TORCH = str(Path(torch.__file__).parent)
+# Functions of torch that ask only to choose strides or a way to compute: the graph is the same for either answer.
 _CHOICES_OF_STRIDES = frozenset(
     {
         "_reshape_view_helper_core_alg",
         "_reshape_view_helper",
+        "are_strides_like_channels_last_or_false",
         "check_contiguous_sizes_strides",
+        "compute_elementwise_output_logical_to_physical_perm",
+        "ge",
         "is_channels_last_contiguous_2d",
         "is_channels_last_contiguous_3d",
+        "is_contiguous",
         "is_non_overlapping_and_dense_or_false",
-        "compute_elementwise_output_logical_to_physical_perm",
+        "should_swap",
+        "__lt__",
     }
 )
 # The files that answer Python's own question about a size.
 _ANSWERING = (
     torch.__file__,
-    str(Path(torch.__file__).parent / "fx" / "experimental"),
+    str(Path(_TORCH) / "fx" / "experimental"),
     __file__,
 )
 
@@ -242,13 +248,22 @@ class _Noting(list[Any]):
 
     def append(self, guard: Any) -> None:
         super().append(guard)
-        if getattr(guard.sloc.framework_loc, "name", "") not in _CHOICES_OF_STRIDES:
-            self._noted.append((guard.expr, line_of(frames()), _is_branch(frames())))
-        else:
+        chooses = _chooses(guard)
+        if chooses:
             self._choices.append(guard.expr)
+        # torch solves a plain equation for a size, and from then on does not ask for it where the module does
+        if not chooses or (guard.expr.has(sympy.Eq) and not guard.expr.has(sympy.Function)):
+            self._noted.append((guard.expr, line_of(frames()), not chooses and _is_branch(frames())))
 
     def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
         return list, (list(self),)  # a copied program is done with noting
+
+
+def _chooses(guard: Any) -> bool:
+    """Return True if torch asks only to choose strides or a way to compute."""
+    place = guard.sloc.framework_loc
+    is_torchs = getattr(place, "filename", "").startswith(_TORCH)
+    return is_torchs and place.name in _CHOICES_OF_STRIDES
 
 
 def largest(size: Any) -> int | None:

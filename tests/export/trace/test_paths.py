@@ -175,6 +175,23 @@ def test_a_branch_on_an_inner_size_of_one() -> None:
         tracing.export_program(target, target.build())
 
 
+class OfACopy(nn.Module):
+    """Chooses the strides of a copy, for which torch takes a batch of 1 for a number, before it asks for the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(2, 3).clone().transpose(2, 3)
+        if x.shape[0] * x.shape[2] > 60 and x.shape[0] == 3 and x.shape[2] == 77:
+            return x * 3.0
+        return x * 1.0
+
+
+def test_a_branch_behind_a_choice_of_strides() -> None:
+    image, dynamic = torch.randn(2, 3, 24, 16), "batch=1:2:4,height=8:24:100,width=8:16:40"
+    target = from_module(OfACopy().eval(), image, dynamic=dynamic)
+    _, axes = tracing.export_program(target, target.build())
+    assert 77 not in axes["height"].sizes
+
+
 class Compiled(nn.Module):
     @torch.compile(backend=no_compiler)
     def forward(self, x: Tensor) -> Tensor:
