@@ -192,6 +192,23 @@ def test_a_branch_behind_a_choice_of_strides() -> None:
     assert 77 not in axes["height"].sizes
 
 
+class OneRowOfWindows(nn.Module):
+    """Goes another way beyond one row of windows, as Swin does; the trace of one row takes their number for 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = (x.shape[2] + 7) // 8
+        padded = nn.functional.pad(x, (0, 0, 0, rows * 8 - x.shape[2]))
+        windows = padded.view(x.shape[0], 3, rows, 8, x.shape[3]).transpose(1, 2).clone().softmax(3)
+        return windows * 2.0 if x.shape[2] > 8 else windows
+
+
+def test_a_branch_that_no_trace_is_right_beyond_leaves_the_sizes_of_the_first() -> None:
+    target = from_module(OneRowOfWindows().eval(), torch.randn(2, 3, 8, 16), dynamic="height=4:8:32,width=8:16:40")
+    said = re.escape("holds only for height 4 to 8 at ") + ".*" + re.escape("narrow it to height=4:8:8 in --dynamic")
+    with pytest.raises(ModuleRefused, match=said):
+        tracing.export_program(target, target.build())
+
+
 class Compiled(nn.Module):
     @torch.compile(backend=no_compiler)
     def forward(self, x: Tensor) -> Tensor:
