@@ -121,13 +121,15 @@ def _traced(target: Target, module: nn.Module) -> _Attempt:
         # The stand-ins for int and math may be what stood in the way.
         found = _attempt(target, module, target.sizes("opt"), keep_numbers=False)
     if found.larger is not None:
-        moved = _attempt(target, module, found.larger, keep_numbers=found.keeps_numbers)
-        # if neither holds, the first one tells which of the sizes around the traced ones do
-        found = found if moved.failure is not None and found.failure is not None else moved
+        found = _better(found, _attempt(target, module, found.larger, keep_numbers=found.keeps_numbers))
     if isinstance(found.failure, Violation) and (other := _other_sizes(target, found.failure)):
-        moved = _attempt(target, module, other, keep_numbers=found.keeps_numbers)
-        found = found if moved.failure is not None else moved
+        found = _better(found, _attempt(target, module, other, keep_numbers=found.keeps_numbers))
     return found
+
+
+def _better(found: _Attempt, moved: _Attempt) -> _Attempt:
+    """Return the attempt at other sizes; if neither holds, the first, which tells the sizes around the traced ones."""
+    return found if found.failure is not None and moved.failure is not None else moved
 
 
 def _along_paths(target: Target, module: nn.Module, found: _Attempt) -> tuple[Mapping[str, Axis], Violation | None]:

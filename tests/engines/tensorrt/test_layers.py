@@ -108,16 +108,7 @@ OVERFLOWS = '{"Layers": [{"Weights": {"Count": 1e999}}]}'
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"Layers": 3}',
-        '{"Layers": ["Conv_0"]}',
-        '{"Layers": [{"Inputs": 1}]}',
-        "[" * 100_000,
-        OVERFLOWS,
-    ],
+    [*NO_DOCUMENTS, OVERFLOWS],
     ids=lambda text: text[:30],
 )
 def test_what_is_no_such_document_is_refused(text: str) -> None:

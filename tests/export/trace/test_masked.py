@@ -94,8 +94,19 @@ def with_a_row(x: Tensor) -> Tensor:
     return y
 
 
-REWRITTEN = [scaled, of_another, behind_an_axis, twice, read_before, centred, in_a_body, counted, weighted, of_none]
-REWRITTEN += [with_a_row]
+REWRITTEN = [
+    scaled,
+    of_another,
+    behind_an_axis,
+    twice,
+    read_before,
+    centred,
+    in_a_body,
+    counted,
+    weighted,
+    of_none,
+    with_a_row,
+]
 
 
 @pytest.mark.parametrize("function", REWRITTEN)
