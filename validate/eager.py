@@ -74,6 +74,7 @@ class Eager:
         import torch
 
         from ..modules.copying import copy_module
+        from ..modules.kept_tensors import cached_functions
         from ..modules.unregistered import unregistered
 
         dtype = torch.float64 if is_double else torch.float32
@@ -92,6 +93,7 @@ class Eager:
         self.noted: list[Choice] = []
         self.held: Mapping[int, Array] = {}
         self._inside: list[str] = []
+        self._cached = cached_functions()
 
     @property
     def largest(self) -> float:
@@ -242,6 +244,7 @@ class Eager:
     def _run(self, feeds: Feeds, case: Case, mode: Mode, *within: Mode) -> Outputs:
         import torch
 
+        from ..modules.kept_tensors import no_kept_tensors
         from ..modules.seen_operators import uncompiled
 
         tensors = {name: torch.from_numpy(value.copy()) for name, value in feeds.items()}
@@ -255,6 +258,7 @@ class Eager:
                 torch.random.fork_rng(devices=[]),
                 _plain_float32(),
                 uncompiled(self._note_way),
+                no_kept_tensors(self._cached),
                 self.draws or nullcontext(),
                 in_order_mode() if self.ranks and not self.is_truth else nullcontext(),
                 mode,

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from .size_numbers import CachedFunction, is_foreign, namespaces
+from ...modules.kept_tensors import CachedFunction
+from .size_numbers import is_foreign, namespaces
 
 _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _OF_THE_CACHE = ("cache_info", "cache_clear", "cache_parameters")

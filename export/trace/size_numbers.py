@@ -10,17 +10,15 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from torch import nn
 
+from ...modules.kept_tensors import FOREIGN, CachedFunction
 from .size_functions import BUILTINS, VALUES, comparisons_count, quotients_are_noted
 
-_FOREIGN = frozenset({"torch", "numpy", "attn2trt", "onnxscript", "sympy"}) | sys.stdlib_module_names
-CachedFunction: Any = type(functools.lru_cache(len))
 # Attributes with functions that a module calls besides its forward.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -61,7 +59,7 @@ def namespaces(module: nn.Module) -> Iterator[dict[str, Any]]:
         seen.add(id(function))
         namespace = function.__globals__
         package = _package(namespace)
-        if id(namespace) in seen or package in _FOREIGN:
+        if id(namespace) in seen or package in FOREIGN:
             continue
         seen.add(id(namespace))
         yield namespace
@@ -96,7 +94,7 @@ def _is_own(module: ModuleType, package: str) -> bool:
 
 def is_foreign(kind: type) -> bool:
     """Return True if a class is of a package whose code is no user's."""
-    return str(kind.__module__).partition(".")[0] in _FOREIGN
+    return str(kind.__module__).partition(".")[0] in FOREIGN
 
 
 def functions(value: Any) -> list[FunctionType]:
