@@ -33,6 +33,7 @@ from .fold_weights import fold_weights
 from .nearest import write_nearest
 from .outputs import name_values, output_names
 from .program import digest
+from .promoted import promote
 from .read_once import read_once
 from .refusals import check_operators, check_program, no_form
 from .rewrites.quantisers import write_quantisers
@@ -128,6 +129,7 @@ def _translate(
     program = spell_out(program)
     fold_weights(program, distrusted_alone=True)
     round_down(program)
+    promote(program)
     write_quantisers(program)
     write_nearest(program, target.inputs, axes)
     write_between(program, target.inputs, axes)
