@@ -48,6 +48,7 @@ def _integers(node: Node) -> Iterator[Node]:
     chooses = getattr(node.target, "overloadpacket", None) in _CHOOSING
     for one in node.all_input_nodes:
         value = one.meta.get("val")
-        is_float = not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex()
-        if not is_float and not (chooses and value.dtype is torch.bool):
+        if not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex():
+            continue
+        if not (chooses and value.dtype is torch.bool):
             yield one
