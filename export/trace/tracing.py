@@ -180,14 +180,16 @@ def _other_sizes(target: Target, violation: Violation) -> Mapping[str, int] | No
     high, torch chooses strides by it.
 
     A table of positions that was trained for one size is taken as it is there, and resized everywhere else: a graph of
-    the branch for everywhere else is right at that size, too, which ``restrict`` then finds by running it. The axes
-    move by different steps, since ``h == w`` may be asked as well, and beyond the sizes that are padded to that one.
+    the branch for everywhere else is right at that size, too, which ``restrict`` then finds by running it. Every axis
+    but the batch moves, since there may be another table, as of a clip's frames, and by different steps, since
+    ``h == w`` may be asked as well, and beyond the sizes that are padded to that one.
     """
     sizes, largest = optima(target.axes), target.sizes("max")
     if violation.axis and not violation.is_of_one_size:
         return None if violation.guard.is_branch or sizes == largest else largest
-    names = violation.guard.axes
-    for step, name in enumerate([name for name in target.axes if name in names or name in ("height", "width")], 1):
+    inner = (dim for spec in target.inputs for dim in spec.shape[1:] if isinstance(dim, str))
+    names = {*violation.guard.axes, *(name for dim in inner for name in names_in(dim))}
+    for step, name in enumerate([name for name in target.axes if name in names], 1):
         opt = target.axes[name].opt
         alike = {opt, *violation.allowed} if name == violation.axis else {opt}
         near = sorted((abs(size - opt), -size) for size in target.axes[name].sizes if size not in alike)[:step]

@@ -371,6 +371,31 @@ def hold_at_every_size(module: nn.Module, folder: Path) -> None:
         np.testing.assert_allclose(found, module(image).numpy(), rtol=1e-5, atol=1e-5)
 
 
+class Clip(nn.Module):
+    """Stands for a transformer of clips, with a table of frames and one of positions that were made for one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames, self.positions = (nn.Parameter(torch.randn(1, 3, count)) for count in (4, 64))
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        tokens = clip.flatten(3)  # (n, t, 3, h w)
+        positions, frames = self.positions, self.frames
+        if tokens.shape[3] != positions.shape[2]:
+            positions = nn.functional.interpolate(positions[..., None], (tokens.shape[3], 1)).squeeze(3)
+        if tokens.shape[1] != frames.shape[2]:
+            frames = nn.functional.interpolate(frames, clip.shape[1])
+        return tokens + positions[:, None] + frames.transpose(1, 2)[..., None]
+
+
+def test_tables_of_one_size_on_several_axes(tmp_path: Path) -> None:
+    dynamic = "batch=1:2:4,dim1=2:4:8,dim3=4:8:12,dim4=4:8:12"
+    target, graph = exported(Clip(), tmp_path, dynamic, (2, 4, 3, 8, 8))
+    assert graph.axes == target.axes
+    for frames, height, width in ((4, 8, 8), (4, 5, 9), (7, 8, 8), (2, 12, 4), (4, 4, 12)):
+        check_right(target, graph, {"batch": 3, "dim1": frames, "dim3": height, "dim4": width})
+
+
 class SplitByBatch(nn.Module):
     """Stands for a head that takes the levels of its batch apart, which a backbone gave as one."""
 
