@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import itertools
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from .advice import advice_on
 from .following import followed, run_copy, runs
 from .guards import Guard, is_dynamic
 from .masked import with_chosen_elements
-from .narrowing import Agrees, Violation, fixing_guard, restrict
+from .narrowing import COMBINATIONS, Agrees, Violation, fixing_guard, restrict
 from .outputs import run_checked
 from .paths import only_at, restrict_along_paths
 from .program import input_sizes, without_raised
@@ -77,7 +78,7 @@ def export_program(target: Target, module: nn.Module) -> tuple[torch.export.Expo
     found = _traced(target, module)
     if found.program is None or found.failure is not None:
         _check_left_out(target, original, found.failure)
-        raise _refusal(target, found.failure)
+        raise _refusal(target, found.failure, _tie(target, original, found.failure))
     axes, violation = _along_paths(target, original, found)
     if violation is not None:
         raise _refusal(target, violation)
@@ -94,6 +95,20 @@ def _check_left_out(target: Target, module: nn.Module, failure: Exception | Viol
         check_at(
             sizes, module, target.inputs, target.axes, f"narrow it to {failure.axis}={part.text}, or " if part else ""
         )
+
+
+def _tie(target: Target, module: nn.Module, failure: Exception | Violation | None) -> str:
+    """Return the tie of --dynamic by which the module takes other sizes, as one of square images; "" without need."""
+    if not isinstance(failure, Violation) or failure.guard.tie:
+        return ""
+    sizes = _other_sizes(target, failure)
+    if sizes is None or runs(module, example_inputs(target, sizes)):
+        return ""
+    for first, second in itertools.combinations(sizes, 2):
+        tied = {**sizes, second: sizes[first]}
+        if sizes[first] in target.axes[second].sizes and runs(module, example_inputs(target, tied)):
+            return f"{second}={first}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +138,10 @@ def _traced(target: Target, module: nn.Module) -> _Attempt:
     if found.larger is not None:
         found = _better(found, _attempt(target, module, found.larger, keep_numbers=found.keeps_numbers))
     if isinstance(found.failure, Violation) and (other := _other_sizes(target, found.failure)):
-        found = _better(found, _attempt(target, module, other, keep_numbers=found.keeps_numbers))
+        moved = _attempt(target, module, other, keep_numbers=found.keeps_numbers)
+        if further := _beyond(target, found.failure, moved):
+            moved = _better(moved, _attempt(target, module, further, keep_numbers=found.keeps_numbers))
+        found = _better(found, moved)
     return found
 
 
@@ -197,6 +215,27 @@ def _other_sizes(target: Target, violation: Violation) -> Mapping[str, int] | No
     return sizes
 
 
+def _beyond(target: Target, first: Violation, moved: _Attempt) -> Mapping[str, int] | None:
+    """Return sizes on the other side of both branches, the one of ``first`` and what ``moved`` met; None without any.
+
+    Beside a table of one size there may be a branch whose other side is the same function: a resize of maps that differ
+    by one pixel, or windows that are padded. The trace that holds everywhere is made where it takes that side.
+    """
+    second = moved.failure
+    if not isinstance(second, Violation) or not (first.guard.is_branch and second.guard.is_branch):
+        return None
+    names = [name for name in moved.sizes if name in first.guard.axes or name in second.guard.axes]
+
+    def near(name: str) -> list[int]:
+        return sorted(target.axes[name].sizes, key=lambda size: abs(size - moved.sizes[name]))
+
+    for sizes in itertools.islice(itertools.product(*map(near, names)), COMBINATIONS):
+        found = {**moved.sizes, **dict(zip(names, sizes, strict=True))}
+        if not (first.guard.holds(found) or second.guard.holds(found)):
+            return found
+    return None
+
+
 def _fixed(target: Target, program: torch.export.ExportedProgram, guards: Sequence[Guard]) -> Iterator[Violation]:
     """Yield axes that are fixed in ``program`` though it holds at other sizes: a layer was traced for one size."""
     for dim, size in input_sizes(program, target.inputs):
@@ -268,8 +307,14 @@ def for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> 
     return (*dynamic[:first], dynamic[first:]) if first < len(dynamic) else dynamic
 
 
-def _refusal(target: Target, failure: Exception | Violation | None) -> ModuleRefused:
+def _refusal(target: Target, failure: Exception | Violation | None, tie: str = "") -> ModuleRefused:
     if isinstance(failure, Violation):
+        if tie:
+            both = " and ".join(map(repr, sorted(tie.split("="))))
+            return ModuleRefused(
+                f"{target.name} {failure}; it takes other sizes if these are the same: tie the axes, with {tie} in "
+                f"--dynamic, or leave {both} out"
+            )
         first = target.advice_on_sizes() if failure.axis in ("height", "width") else ""
         return ModuleRefused(f"{target.name} {failure}; {first}{advice_on(failure)}")
     if isinstance(failure, ModuleRefused):

@@ -396,6 +396,49 @@ def test_tables_of_one_size_on_several_axes(tmp_path: Path) -> None:
         check_right(target, graph, {"batch": 3, "dim1": frames, "dim3": height, "dim4": width})
 
 
+class ResizedTable(nn.Module):
+    """Stands for a DPT on a DINOv2: a table that was made for one size, and maps that may differ by one pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 3, 7, 7))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        table = self.table
+        if image.shape[2:] != table.shape[2:]:
+            table = nn.functional.interpolate(table, image.shape[2:], mode="bilinear")
+        image = image + table
+        again = nn.functional.interpolate(image[:, :, ::2, ::2], scale_factor=2)
+        if again.shape != image.shape:
+            again = nn.functional.interpolate(again, image.shape[2:], mode="bilinear")
+        return again + image
+
+
+def test_a_table_of_one_size_beside_a_branch_on_odd_sizes(tmp_path: Path) -> None:
+    target, graph = exported(ResizedTable(), tmp_path, "batch=1:2:4,height=4:7:12,width=4:7:12", (2, 3, 7, 7))
+    assert graph.axes == target.axes
+    for height, width in ((4, 8), (7, 7), (7, 5), (12, 12), (9, 6), (6, 11)):
+        check_right(target, graph, {"batch": 3, "height": height, "width": width})
+
+
+class OfSquares(nn.Module):
+    """Stands for a network that finds the side of an image from the number of its tokens."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        tokens = image.flatten(2)
+        side = int(tokens.shape[2] ** 0.5)
+        return tokens.view(image.shape[0], 3, side, side)
+
+
+def test_a_module_of_square_images_is_refused_with_the_tie_that_it_takes(tmp_path: Path) -> None:
+    ranges = "batch=1:2:4,height=4:8:12,width=4:8:12"
+    with pytest.raises(ModuleRefused, match=r"tie the axes, with width=height in --dynamic, or leave 'height' and 'wi"):
+        exported(OfSquares(), tmp_path, ranges, (2, 3, 8, 8))
+    target, graph = exported(OfSquares(), tmp_path, "batch=1:2:4,height=4:8:12,width=height", (2, 3, 8, 8))
+    assert graph.axes == target.axes
+    check_right(target, graph, {"batch": 3, "height": 5})
+
+
 class SplitByBatch(nn.Module):
     """Stands for a head that takes the levels of its batch apart, which a backbone gave as one."""
 
