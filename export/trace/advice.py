@@ -7,7 +7,7 @@ import re
 from .caught_errors import CaughtError
 from .guards import Guard, SameInFloat32
 from .narrowing import Violation
-from .size_texts import AsText
+from .size_texts import AsKey, AsText
 from .unproven import MOST_SIZES, Unproven
 
 _NUMPY = re.compile(r"\b(np|numpy)\.")
@@ -16,6 +16,7 @@ _INSTEAD: dict[type[Guard], str] = {
     SameInFloat32: "compute it from whole numbers, as h * 7 // 10 in place of int(h * 0.7): the graph multiplies in "
     "float32",
     AsText: f"make no text of a size, or leave {_FEW}",
+    AsKey: f"look nothing up by a size, or leave {_FEW}",
     CaughtError: f"ask before, by `if`, what raises there, or leave {_FEW}",
 }
 

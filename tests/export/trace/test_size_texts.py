@@ -1,4 +1,4 @@
-"""A text of a size decides nothing that a trace does not have, or the module is refused."""
+"""A text of a size, or a lookup by it, decides nothing that a trace does not have, or the module is refused."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Calling(nn.Module):
         super().__init__()
         self.function = function
         self.rows: dict[str, Tensor] = {}
+        self.numbers: dict[int, Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(self, x)
@@ -95,6 +96,48 @@ def read_by_people(m: nn.Module, x: Tensor) -> Tensor:
 def test_a_text_that_decides_nothing_narrows_nothing(function: Callable[[nn.Module, Tensor], Tensor]) -> None:
     dynamic = "batch=1:2:4,height=4:12:20:4,width=8:16:2400"
     assert axes_of(function, dynamic)["height"] == Axis(4, 12, 20, multiple=4)
+
+
+def by_a_number(m: nn.Module, x: Tensor) -> Tensor:
+    return x * {12: 2.0}.get(x.shape[2], 1.0)
+
+
+def by_a_tuple(m: nn.Module, x: Tensor) -> Tensor:
+    return x * {(8, 12): 2.0}.get((x.shape[2], x.shape[3] // 2), 1.0)
+
+
+def in_a_set(m: nn.Module, x: Tensor) -> Tensor:
+    return x * 2 if x.shape[2] in {4, 8} else x
+
+
+@pytest.mark.parametrize("function", [by_a_number, by_a_tuple, in_a_set])
+def test_a_table_by_a_size_is_refused(function: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    with pytest.raises(ModuleRefused, match=r"on a key of (height|height and width) at .*; look nothing up by a"):
+        axes_of(function, "batch=1:2:4,height=4:12:20:4,width=8:16:24:4")
+
+
+KEPT: dict[object, Tensor] = {}
+
+
+def kept_by_a_tuple(m: nn.Module, x: Tensor) -> Tensor:
+    key = (x.shape[2], (x.shape[3], x.dtype))
+    if key not in KEPT:
+        KEPT[key] = torch.arange(x.shape[2]).view(-1, 1) + torch.arange(x.shape[3])
+    return x + KEPT[key]
+
+
+def kept_by_a_number(m: nn.Module, x: Tensor) -> Tensor:
+    if x.shape[2] not in m.numbers:
+        m.numbers[x.shape[2]] = torch.arange(x.shape[2]).view(-1, 1)
+    return x + m.numbers[x.shape[2]]
+
+
+@pytest.mark.parametrize("function", [kept_by_a_tuple, kept_by_a_number])
+def test_a_table_that_is_computed_once_for_each_size(function: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    KEPT.clear()
+    axes = axes_of(function, "batch=1:2:4,height=4:12:20:4,width=8:16:24:4")
+    assert axes["height"] == Axis(4, 12, 20, multiple=4)
+    assert all(type(size) is int for key in KEPT for size in (key[0], key[1][0]))  # type: ignore[index]
 
 
 def test_more_sizes_than_are_run_are_refused() -> None:
