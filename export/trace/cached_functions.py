@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from ...modules.kept_tensors import CachedFunction
-from .size_numbers import is_foreign, namespaces
+from .size_numbers import functions, is_foreign, namespaces
 
 _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _OF_THE_CACHE = ("cache_info", "cache_clear", "cache_parameters")
@@ -32,6 +32,9 @@ def caches_take_sizes(module: nn.Module) -> Iterator[None]:
                 if found is not None:
                     stack.callback(put, name, value)
                     put(name, found)
+                for cell in _cells(value):
+                    stack.callback(setattr, cell, "cell_contents", cell.cell_contents)
+                    cell.cell_contents = _past_the_cache(cell.cell_contents)
         yield
 
 
@@ -46,6 +49,15 @@ def _holders(module: nn.Module) -> Iterator[tuple[dict[str, Any], Callable[[str,
     for kind in classes:
         if not is_foreign(kind):
             yield dict(vars(kind)), functools.partial(setattr, kind)
+
+
+def _cells(value: Any) -> Iterator[Any]:
+    """Yield the cells, of the functions that ``value`` stands for, that hold a cached function, as decorators do."""
+    for function in functions(value):
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # a cell that nothing has been put into yet
+                if isinstance(cell.cell_contents, CachedFunction):
+                    yield cell
 
 
 def _past_the_cache(value: Any) -> Any:

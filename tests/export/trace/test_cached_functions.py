@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -52,6 +53,24 @@ class OfAPart(nn.Module):
         return nn.functional.interpolate(x, (self.half(x.shape[2]), self.half(x.shape[3])))
 
 
+def behind_a_function(function: Callable[[int], int]) -> Callable[[int], int]:
+    """Cache as transformers does: the cached function is in a closure alone."""
+    cached = functools.cache(function)
+
+    @functools.wraps(function)
+    def call(size: int) -> int:
+        return cached(size)
+
+    return call
+
+
+class OfAClosure(nn.Module):
+    half = staticmethod(behind_a_function(lambda size: size // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.interpolate(x, (self.half(x.shape[2]), self.half(x.shape[3])))
+
+
 class Caught(nn.Module):
     """Has what the cached function computes in the trace, and not what follows an error that only the trace raises."""
 
@@ -66,7 +85,7 @@ def sizes_of(module: nn.Module) -> set[int]:
     return set(tracing.export_program(target, target.build())[1]["height"].sizes)
 
 
-@pytest.mark.parametrize("kind", [OfAFile, OfAClass, OfAPart])
+@pytest.mark.parametrize("kind", [OfAFile, OfAClass, OfAPart, OfAClosure])
 def test_every_size_is_taken(kind: type[nn.Module]) -> None:
     held = dict(vars(kind))
     assert sizes_of(kind()) == set(range(8, 41))
