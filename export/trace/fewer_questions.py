@@ -6,11 +6,14 @@ padded maps, sympy simplifies them for minutes. A contiguous tensor has a view o
 
 The kernel of a convolution is chosen by its sizes, from a batch of 16 or 20480 elements of one image on. Each answer is
 a branch to follow (paths.py), and the graph is the same.
+
+torch keeps the sizes of each result, in case the same operator comes again. It writes, hashes and checks them, which
+costs more than it spares if they are terms of several axes. If only the batch varies, equal blocks are met often.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, takewhile
 from operator import mul
@@ -18,7 +21,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor, _refs
+from torch import Tensor, _dynamo, _refs
 from torch._prims_common import is_contiguous_or_false
 
 _references: Any = _refs
@@ -26,10 +29,14 @@ _by_dimension = _references._reshape_view_helper_core_alg
 
 
 @contextmanager
-def fewer_questions() -> Iterator[None]:
-    """While active, a view of a contiguous tensor has the sizes asked for, and every convolution is oneDNN's."""
+def fewer_questions(axes: Collection[str]) -> Iterator[None]:
+    """While active, a view of a contiguous tensor has the sizes asked for, and every convolution is oneDNN's.
+
+    ``axes`` are the names of those that vary: of several, no results are kept.
+    """
     kernels: Any = torch._C
     with (
+        patch.object(_dynamo.config, "fake_tensor_cache_enabled", len(axes) < 2),
         patch.object(kernels, "_select_conv_backend", lambda *_, **__: kernels._ConvBackend.Mkldnn),
         patch.object(_refs, "_reshape_view_helper_core_alg", _viewed),
     ):

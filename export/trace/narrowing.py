@@ -137,20 +137,49 @@ def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) ->
         return axis, None
     # the guard that leaves least is the one to speak of
     worst = min(held, key=lambda guard: len(held[guard]))
-    allowed = [size for size in tried if all(size in sizes for sizes in map(set, held.values()))]
-    if axis.opt not in allowed:
+    holds = _Together(list(held), name, axis, tried, agrees)
+    if not holds(axis.opt):
         return axis, Violation(worst)
     if len(held[worst]) == 1:
         return axis, Violation(worst, name, (axis.opt,))
-
-    def holds(size: int) -> bool:
-        return all(holds_at(guard, {name: size}, {name: axis}) for guard in held)
-
     found, part = _smallest_step(axis, tried, holds), _longest_part(axis, holds)
     if found is None or (part is not None and _holds_more(part, found)):
+        elsewhere = _elsewhere(axis, holds, found or part)
+        allowed = tuple(filter(holds.is_known, tried))
         excluded = tuple(size for size in tried if size not in {*allowed})
-        return axis, Violation(worst, name, tuple(allowed), part, excluded, _elsewhere(axis, holds, found or part))
+        return axis, Violation(worst, name, allowed, part, excluded, elsewhere)
     return found, None
+
+
+class _Together:
+    """Return True if a trace is right at a size of an axis, where some guards hold and others do not.
+
+    A guard may fail without consequence where every other holds, and with them elsewhere: windows that are padded at
+    some multiples of 32, of an image that has to have such sizes. So the trace is run where the same guards fail.
+    """
+
+    def __init__(self, guards: Sequence[Guard], name: str, axis: Axis, tried: Sequence[int], agrees: Agrees) -> None:
+        self._guards, self._name, self._axis, self._tried, self._agrees = guards, name, axis, tried, agrees
+        self._failing: dict[int, frozenset[Guard]] = {}
+        self._right = {frozenset[Guard](): True}
+
+    def __call__(self, size: int) -> bool:
+        failing = self._failing_at(size)
+        if failing not in self._right:
+            alike = [{self._name: other} for other in self._tried if self._failing_at(other) == failing]
+            can_be_run = bool(alike) and all(guard.settles for guard in failing)
+            self._right[failing] = can_be_run and is_settled(alike, self._agrees)
+        return self._right[failing]
+
+    def is_known(self, size: int) -> bool:
+        """Return True if the trace is right at a size, as far as it has been run."""
+        return self._right.get(self._failing_at(size), False)
+
+    def _failing_at(self, size: int) -> frozenset[Guard]:
+        if size not in self._failing:
+            sizes, axes = {self._name: size}, {self._name: self._axis}
+            self._failing[size] = frozenset(guard for guard in self._guards if not holds_at(guard, sizes, axes))
+        return self._failing[size]
 
 
 def _holds_more(part: Axis, multiples: Axis) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from ...core.dimension import names_in
 from ...core.tensor_spec import TensorSpec
 from .cached_functions import caches_take_sizes
 from .caught_errors import CaughtErrors
@@ -36,6 +37,7 @@ class SizeQuestions:
     ) -> None:
         self._module = module
         self.guards = TraceGuards(module, inputs, largest)
+        self._axes = {name for spec in inputs for dim in spec.shape for name in names_in(dim)}
         self._texts, self._errors = SizeTexts(), CaughtErrors(module)
 
     @contextlib.contextmanager
@@ -44,7 +46,7 @@ class SizeQuestions:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.guards)
             stack.enter_context(self._texts)
-            stack.enter_context(fewer_questions())
+            stack.enter_context(fewer_questions(self._axes))
             stack.enter_context(SizeIndependentCalls())
             stack.enter_context(KnownValues(self._module))
             stack.enter_context(caches_take_sizes(self._module))

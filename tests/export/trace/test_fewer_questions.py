@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from attn2trt.core.tensor_spec import Axis
@@ -90,3 +91,12 @@ def test_no_kernel_of_a_convolution_is_a_branch(monkeypatch: pytest.MonkeyPatch)
     finally:
         torch.set_num_threads(threads)
     assert [sizes["batch"] for sizes in followed] == [1, 2]
+
+
+@pytest.mark.parametrize(("dynamic", "is_kept"), [("batch=1:2:4", True), ("batch=1:2:4,height=8:24:40", False)])
+def test_results_of_operators_are_kept_if_one_axis_varies(dynamic: str, is_kept: bool) -> None:
+    FakeTensorMode.cache_clear()
+    target = from_module(Convolved().eval(), torch.randn(2, 3, 24, 16), dynamic=dynamic)
+    tracing.export_program(target, target.build())
+    counts = FakeTensorMode.cache_info()
+    assert bool(counts.hits + counts.misses) is is_kept

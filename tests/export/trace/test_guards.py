@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +202,41 @@ def test_a_branch_to_the_same_function_is_run_and_let_through() -> None:
 
     assert restrict([guard(sympy.Ne(HEIGHT, 7))], AXES, always) == (AXES, None)
     assert {"height": 7, "width": 16} in asked
+
+
+def test_a_branch_without_consequence_at_multiples_is_run_at_these_alone() -> None:
+    guards = [guard(sympy.Eq(Mod(HEIGHT, 4), 0)), guard(sympy.Eq(Mod(FloorDiv(HEIGHT, 4), 2), 1))]
+
+    def at_multiples(sizes: Mapping[str, int]) -> bool:
+        return sizes["height"] % 4 == 0
+
+    assert restrict(guards, AXES, at_multiples)[0]["height"] == Axis(8, 12, 28, multiple=4)
+    violation = restrict(guards, AXES, never)[1]
+    assert str(violation) == "holds only for height 12, 20, 28 at mine.py:3 `if h % 2:`"
+
+
+class InRows(nn.Module):
+    """Sums rows of four pixels in pairs, after filling up both."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[2] % 4:
+            x = functional.pad(x, (0, 0, 0, 4 - x.shape[2] % 4))
+        rows = functional.avg_pool2d(x, 4)
+        count = rows.shape[2]
+        filled = functional.pad(rows, (0, 0, 0, count % 2))
+        pairs = filled.unflatten(2, (-1, 2)).cumsum(3).flatten(2, 3)
+        return pairs[:, :, :count].contiguous() if count % 2 else pairs
+
+
+def test_rows_that_are_filled_up_at_some_multiples_are_right_at_all(tmp_path: Path) -> None:
+    target = from_module(InRows(), torch.randn(1, 2, 20, 8), dynamic="height=8:20:60")
+    graph = trace(target, target.build(), tmp_path / "model.onnx", opset=17)
+    assert str(graph.inputs[0].shape[2]) == "height"
+    assert graph.axes["height"] == Axis(8, 20, 60, multiple=4)
+    for height in (8, 24, 28, 56):
+        x = torch.randn(1, 2, height, 8)
+        found = OrtRuntime(graph.path).run({graph.inputs[0].name: x.numpy()})
+        np.testing.assert_allclose(found[graph.outputs[0].name], InRows()(x).numpy(), atol=1e-6)
 
 
 def test_a_size_of_one_is_left_to_the_comparison_at_the_smallest_sizes() -> None:
