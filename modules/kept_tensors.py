@@ -6,25 +6,24 @@ it runs in float32, so that both would ask for it by one key: the later run woul
 
 from __future__ import annotations
 
-import functools
 import gc
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils._pytree import tree_leaves
 
-CachedFunction: Any = type(functools.lru_cache(len))
-# packages whose own code is no model's
-FOREIGN = frozenset({"torch", "numpy", "attn2trt", "onnxscript", "sympy"}) | sys.stdlib_module_names
+from .called_functions import CachedFunction, cached_in_closures, holders
 
 
-def cached_functions() -> list[Any]:
-    """Return every function behind a cache in this process that models may call, wherever it is held."""
-    found = (one for one in gc.get_objects() if type(one) is CachedFunction)
-    return [one for one in found if str(getattr(one, "__module__", "")).partition(".")[0] not in FOREIGN]
+def cached_functions(module: nn.Module) -> list[Any]:
+    """Return every function behind a cache that ``module`` may call: of its parts, classes, files and closures."""
+    values = [value for held, _ in holders(module) for value in held.values()]
+    named = [value.__func__ if isinstance(value, (staticmethod, classmethod)) else value for value in values]
+    inner = [cell.cell_contents for value in values for cell in cached_in_closures(value)]
+    return list({id(one): one for one in (*named, *inner) if isinstance(one, CachedFunction)}.values())
 
 
 @contextmanager

@@ -93,7 +93,7 @@ class Eager:
         self.noted: list[Choice] = []
         self.held: Mapping[int, Array] = {}
         self._inside: list[str] = []
-        self._cached = cached_functions()
+        self._cached = cached_functions(self.module)
 
     @property
     def largest(self) -> float:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from ...modules.kept_tensors import CachedFunction
-from .size_numbers import functions, is_foreign, namespaces
+from ...modules.called_functions import CachedFunction, cached_in_closures, holders
 
 _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _OF_THE_CACHE = ("cache_info", "cache_clear", "cache_parameters")
@@ -26,38 +25,16 @@ _OF_THE_CACHE = ("cache_info", "cache_clear", "cache_parameters")
 def caches_take_sizes(module: nn.Module) -> Iterator[None]:
     """While active, the cached functions of ``module``'s parts, classes and files take traced sizes."""
     with contextlib.ExitStack() as stack:
-        for held, put in _holders(module):
+        for held, put in holders(module):
             for name, value in held.items():
                 found = _past_the_cache(value)
                 if found is not None:
                     stack.callback(put, name, value)
                     put(name, found)
-                for cell in _cells(value):
+                for cell in cached_in_closures(value):
                     stack.callback(setattr, cell, "cell_contents", cell.cell_contents)
                     cell.cell_contents = _past_the_cache(cell.cell_contents)
         yield
-
-
-def _holders(module: nn.Module) -> Iterator[tuple[dict[str, Any], Callable[[str, Any], None]]]:
-    """Yield what each file, part and class holds by name, and how a name is set there."""
-    files = list(namespaces(module))
-    named = [value for file in files for value in file.values() if isinstance(value, type)]
-    classes = dict.fromkeys([*named, *(kind for part in module.modules() for kind in type(part).__mro__)])
-    mappings: list[MutableMapping[str, Any]] = [*files, *map(vars, module.modules())]
-    for mapping in mappings:
-        yield dict(mapping), mapping.__setitem__
-    for kind in classes:
-        if not is_foreign(kind):
-            yield dict(vars(kind)), functools.partial(setattr, kind)
-
-
-def _cells(value: Any) -> Iterator[Any]:
-    """Yield the cells, of the functions that ``value`` stands for, that hold a cached function, as decorators do."""
-    for function in functions(value):
-        for cell in function.__closure__ or ():
-            with contextlib.suppress(ValueError):  # a cell that nothing has been put into yet
-                if isinstance(cell.cell_contents, CachedFunction):
-                    yield cell
 
 
 def _past_the_cache(value: Any) -> Any:

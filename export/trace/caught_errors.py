@@ -17,9 +17,9 @@ from typing import Any
 import sympy  # type: ignore[import-untyped]
 from torch import nn
 
+from ...modules.called_functions import closure, functions, functions_of, namespaces
 from ...modules.user_line import describe
 from .guards import Guard
-from .size_numbers import closure, functions, functions_of, namespaces
 from .unproven import Unproven, over
 
 Place = tuple[str, int, str]  # file, line, type of the error
