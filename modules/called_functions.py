@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from types import FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from torch import nn
@@ -87,9 +86,13 @@ def functions(value: Any) -> list[FunctionType]:
 
 
 def closure(function: FunctionType) -> Iterator[Any]:
+    return (cell.cell_contents for cell in _filled_cells(function))
+
+
+def _filled_cells(function: FunctionType) -> Iterator[CellType]:
     for cell in function.__closure__ or ():
-        with contextlib.suppress(ValueError):  # not filled yet
-            yield cell.cell_contents
+        if cell != CellType():  # not filled yet
+            yield cell
 
 
 def holders(module: nn.Module) -> Iterator[tuple[dict[str, Any], Callable[[str, Any], None]]]:
@@ -105,10 +108,7 @@ def holders(module: nn.Module) -> Iterator[tuple[dict[str, Any], Callable[[str, 
             yield dict(vars(kind)), functools.partial(setattr, kind)
 
 
-def cached_in_closures(value: Any) -> Iterator[Any]:
+def cached_in_closures(value: Any) -> Iterator[CellType]:
     """Yield the cells, of the functions that ``value`` stands for, that hold a cached function, as decorators do."""
-    for function in functions(value):
-        for cell in function.__closure__ or ():
-            with contextlib.suppress(ValueError):  # a cell that nothing has been put into yet
-                if isinstance(cell.cell_contents, CachedFunction):
-                    yield cell
+    cells = (cell for function in functions(value) for cell in _filled_cells(function))
+    return (cell for cell in cells if isinstance(cell.cell_contents, CachedFunction))

@@ -39,7 +39,7 @@ class AsKey(Unproven):
 
 
 class SizeTexts:
-    """While active, notes the lines of the user's at which a traced size becomes a text."""
+    """While active, notes the lines of the user's at which a traced size becomes a text or a key."""
 
     def __init__(self) -> None:
         self._noted: dict[str, set[sympy.Symbol]] = {}

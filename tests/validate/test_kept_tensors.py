@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from in_closures import behind_a_function
 from torch import Tensor, nn
 
 from attn2trt.validate.cases import Case
@@ -23,17 +23,6 @@ def rows(count: int, channels: int, dtype: torch.dtype) -> Tensor:
 
 
 of_a_file = functools.lru_cache(maxsize=8)(rows)
-
-
-def behind_a_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Cache as transformers does: the cached function is in a closure alone."""
-    cached = functools.cache(function)
-
-    @functools.wraps(function)
-    def call(*args: Any) -> Any:
-        return cached(*args)
-
-    return call
 
 
 class OfAFile(nn.Module):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
 
 import pytest
 import torch
+from in_closures import behind_a_function
 from torch import Tensor, nn
 
 from attn2trt.export.trace import tracing
@@ -51,17 +51,6 @@ class OfAPart(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.interpolate(x, (self.half(x.shape[2]), self.half(x.shape[3])))
-
-
-def behind_a_function(function: Callable[[int], int]) -> Callable[[int], int]:
-    """Cache as transformers does: the cached function is in a closure alone."""
-    cached = functools.cache(function)
-
-    @functools.wraps(function)
-    def call(size: int) -> int:
-        return cached(size)
-
-    return call
 
 
 class OfAClosure(nn.Module):
